@@ -1,0 +1,1 @@
+//! Arithmetic in `Z_q` and `R_q = Z_q[X]/(X^N+1)`.

@@ -1,0 +1,1 @@
+"""Use data that you may never see."""

@@ -1,0 +1,198 @@
+"""Everything that Tacit raises on purpose.
+
+TacitError                       base; ``code`` (stable), ``hint`` (what to do); never a secret or a user's value
+├── UsageError                   the caller's mistake
+│   ├── DataError                the data: NaN, wrong type, unreadable file
+│   │   └── DataRangeError       a value outside the region that the plan was promised for
+│   ├── ShapeError               an array of another shape than the model or the operation takes
+│   ├── ModelError               the model file or object cannot be read or is not supported as a whole
+│   │   └── UnsupportedOpError   ``node``, ``op``, ``opset``
+│   ├── InvalidParameterError    a parameter outside its range
+│   │   ├── LevelError           operands of levels that do not fit, or no level left
+│   │   ├── ScaleError           operands of scales that do not fit
+│   │   └── MissingKeyError      an evaluation key that the operation needs is not there
+│   └── InsecureParameterError   parameters understood and refused
+├── PlanError
+│   ├── NoAdmissiblePlanError    ``reasons``: one line per protection tried
+│   ├── PrecisionError           the promised bound cannot be met, or was not met
+│   └── DepthError               the graph is deeper than any secure parameter set allows
+├── PeerError
+│   ├── PeerIncompatibleError    version, parameters or plan differ
+│   └── PeerMisbehavedError      a message that no honest peer sends
+│       └── MalformedMessageError  truncated, tampered, non-canonical or oversized bytes
+└── InternalError                a bug of ours; says so and asks for a report
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "DataError",
+    "DataRangeError",
+    "DepthError",
+    "InsecureParameterError",
+    "InternalError",
+    "InvalidParameterError",
+    "LevelError",
+    "MalformedMessageError",
+    "MissingKeyError",
+    "ModelError",
+    "NoAdmissiblePlanError",
+    "PeerError",
+    "PeerIncompatibleError",
+    "PeerMisbehavedError",
+    "PlanError",
+    "PrecisionError",
+    "ScaleError",
+    "ShapeError",
+    "TacitError",
+    "UnsupportedOpError",
+    "UsageError",
+]
+
+
+class TacitError(Exception):
+    """Base of every error that Tacit raises on purpose.
+
+    ``code`` is stable across versions; ``hint`` says what to do, or is empty.
+    """
+
+    code: ClassVar[str] = "tacit"
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(TacitError):
+    """The caller's mistake."""
+
+    code = "usage"
+
+
+class DataError(UsageError):
+    """The data cannot be used: NaN, infinity, wrong type, or an unreadable file."""
+
+    code = "data"
+
+
+class DataRangeError(DataError):
+    """A value lies outside the region for which the plan promised its error bound."""
+
+    code = "data-range"
+
+
+class ShapeError(UsageError):
+    """An array has another shape than the model or the operation takes."""
+
+    code = "shape"
+
+
+class ModelError(UsageError):
+    """A model file or object cannot be read, or is not supported as a whole."""
+
+    code = "model"
+
+
+class UnsupportedOpError(ModelError):
+    """A node of the model uses an operator that Tacit does not run."""
+
+    code = "unsupported-op"
+
+    def __init__(self, message: str, *, node: str, op: str, opset: int | None = None, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.node = node
+        self.op = op
+        self.opset = opset
+
+
+class InvalidParameterError(UsageError):
+    """A parameter is outside its range."""
+
+    code = "invalid-parameter"
+
+
+class LevelError(InvalidParameterError):
+    """Levels of the operands do not fit, or no level is left."""
+
+    code = "level"
+
+
+class ScaleError(InvalidParameterError):
+    """Scales of the operands do not fit."""
+
+    code = "scale"
+
+
+class MissingKeyError(InvalidParameterError):
+    """An evaluation key that the operation needs is not there."""
+
+    code = "missing-key"
+
+
+class InsecureParameterError(UsageError):
+    """Parameters that were understood and refused because they fall short of 128 bit security."""
+
+    code = "insecure-parameter"
+
+
+class PlanError(TacitError):
+    """No way was found to run this model as asked."""
+
+    code = "plan"
+
+
+class NoAdmissiblePlanError(PlanError):
+    """Every protection that was tried was refused; ``reasons`` has one line for each."""
+
+    code = "no-admissible-plan"
+
+    def __init__(self, message: str, *, reasons: tuple[str, ...] = (), hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.reasons = reasons
+
+
+class PrecisionError(PlanError):
+    """The promised error bound cannot be met, or a result failed its check."""
+
+    code = "precision"
+
+
+class DepthError(PlanError):
+    """The graph is deeper than any secure parameter set allows."""
+
+    code = "depth"
+
+
+class PeerError(TacitError):
+    """Another party, or what it sent, is at fault."""
+
+    code = "peer"
+
+
+class PeerIncompatibleError(PeerError):
+    """Version, parameters or plan of the other party differ."""
+
+    code = "peer-incompatible"
+
+
+class PeerMisbehavedError(PeerError):
+    """The other party sent a message that no honest peer sends."""
+
+    code = "peer-misbehaved"
+
+
+class MalformedMessageError(PeerMisbehavedError):
+    """Bytes that are truncated, tampered with, non-canonical, degenerate or too large."""
+
+    code = "malformed-message"
+
+
+class InternalError(TacitError):
+    """A bug of ours; please report it."""
+
+    code = "internal"
+
+    def __init__(self, message: str, *, hint: str = "please report this with the command that led here") -> None:
+        super().__init__(message, hint=hint)
