@@ -1,6 +1,6 @@
 """Everything that Tacit raises on purpose.
 
-TacitError                       base; ``code`` (stable), ``hint`` (what to do); never a secret or a user's value
+TacitError                       base; ``code`` (stable), ``hint`` (what to do); never a user's value
 ├── UsageError                   the caller's mistake
 │   ├── DataError                the data: NaN, wrong type, unreadable file
 │   │   └── DataRangeError       a value outside the region that the plan was promised for
@@ -194,5 +194,7 @@ class InternalError(TacitError):
 
     code = "internal"
 
-    def __init__(self, message: str, *, hint: str = "please report this with the command that led here") -> None:
+    def __init__(
+        self, message: str, *, hint: str = "please report this with the command that led here"
+    ) -> None:
         super().__init__(message, hint=hint)
