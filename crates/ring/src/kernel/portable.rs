@@ -1,0 +1,132 @@
+//! Kernels in 64-bit integers.
+
+use crate::modulus::{Modulus, Scalar};
+
+/// Products below `2^102` that a `u128` holds beside one reduced value: `2^26 · 2^102 = 2^128`.
+const TERMS: usize = (1 << 26) - 1;
+
+macro_rules! map {
+    // out[i] = f(a[i], b[i])
+    ($name:ident, $assign:ident, |$x:ident, $y:ident, $m:ident $(, $s:ident : $t:ty)?| $body:expr) => {
+        pub(super) fn $name(out: &mut [u64], a: &[u64], b: &[u64], $($s: $t,)? $m: &Modulus) {
+            for ((out, &$x), &$y) in out.iter_mut().zip(a).zip(b) {
+                *out = $body;
+            }
+        }
+        pub(super) fn $assign(a: &mut [u64], b: &[u64], $($s: $t,)? $m: &Modulus) {
+            for (out, &$y) in a.iter_mut().zip(b) {
+                let $x = *out;
+                *out = $body;
+            }
+        }
+    };
+    // out[i] = f(a[i])
+    ($name:ident, $assign:ident, |$x:ident, $m:ident $(, $s:ident : $t:ty)?| $body:expr) => {
+        pub(super) fn $name(out: &mut [u64], a: &[u64], $($s: $t,)? $m: &Modulus) {
+            for (out, &$x) in out.iter_mut().zip(a) {
+                *out = $body;
+            }
+        }
+        pub(super) fn $assign(a: &mut [u64], $($s: $t,)? $m: &Modulus) {
+            for out in a {
+                let $x = *out;
+                *out = $body;
+            }
+        }
+    };
+}
+
+map!(add, add_assign, |x, y, m| m.add(x, y));
+map!(sub, sub_assign, |x, y, m| m.sub(x, y));
+map!(neg, neg_assign, |x, m| m.neg(x));
+map!(mul, mul_assign, |x, y, m| m.mul(canonical(x, m), y));
+map!(mul_scalar, mul_scalar_assign, |x, m, s: &Scalar| m
+    .mul_scalar(x, s));
+// a - b + 4q is in (0, 5q): any word will do for the multiplication.
+map!(
+    sub_mul_scalar,
+    sub_mul_scalar_assign,
+    |x, y, m, s: &Scalar| m.mul_scalar(x + 4 * m.q() - y, s)
+);
+
+/// `[0, 4q) → [0, q)`.
+#[inline(always)]
+fn canonical(a: u64, m: &Modulus) -> u64 {
+    m.fold(a.min(a.wrapping_sub(2 * m.q())))
+}
+
+pub(super) fn mul_add_assign(acc: &mut [u64], a: &[u64], b: &[u64], m: &Modulus) {
+    for ((acc, &x), &y) in acc.iter_mut().zip(a).zip(b) {
+        *acc = m.add(*acc, m.mul(canonical(x, m), y));
+    }
+}
+
+pub(super) fn mul_scalar_add_assign(acc: &mut [u64], a: &[u64], s: &Scalar, m: &Modulus) {
+    for (acc, &x) in acc.iter_mut().zip(a) {
+        *acc = m.add(*acc, m.mul_scalar(x, s));
+    }
+}
+
+pub(super) fn add_scalar_assign(a: &mut [u64], c: u64, m: &Modulus) {
+    for x in a {
+        *x = m.add(*x, c);
+    }
+}
+
+pub(super) fn reduce(out: &mut [u64], a: &[u64], m: &Modulus) {
+    for (out, &x) in out.iter_mut().zip(a) {
+        *out = m.reduce(x);
+    }
+}
+
+pub(super) fn reduce_sub(out: &mut [u64], a: &[u64], c: u64, m: &Modulus) {
+    for (out, &x) in out.iter_mut().zip(a) {
+        *out = m.sub(m.reduce(x), c);
+    }
+}
+
+/// Canonical whether or not that is asked for.
+pub(super) fn weighted_sum(
+    out: &mut [u64],
+    inputs: &[&[u64]],
+    weights: &[u64],
+    m: &Modulus,
+    _canonical: bool,
+) {
+    for (i, out) in out.iter_mut().enumerate() {
+        let mut sum = 0u128;
+        for (inputs, weights) in inputs.chunks(TERMS).zip(weights.chunks(TERMS)) {
+            sum = m.reduce_u128(sum) as u128;
+            for (input, &w) in inputs.iter().zip(weights) {
+                sum += input[i] as u128 * w as u128;
+            }
+        }
+        *out = m.reduce_u128(sum);
+    }
+}
+
+pub(super) fn inner_product(out: &mut [u64], xs: &[&[u64]], ys: &[&[u64]], m: &Modulus, add: bool) {
+    for (i, out) in out.iter_mut().enumerate() {
+        let mut sum = if add { *out as u128 } else { 0 };
+        for (xs, ys) in xs.chunks(TERMS).zip(ys.chunks(TERMS)) {
+            sum = m.reduce_u128(sum) as u128;
+            for (x, y) in xs.iter().zip(ys) {
+                sum += x[i] as u128 * y[i] as u128;
+            }
+        }
+        *out = m.reduce_u128(sum);
+    }
+}
+
+pub(super) fn inner_product2(
+    out0: &mut [u64],
+    out1: &mut [u64],
+    xs: &[&[u64]],
+    k0s: &[&[u64]],
+    k1s: &[&[u64]],
+    m: &Modulus,
+    add: bool,
+) {
+    inner_product(out0, xs, k0s, m, add);
+    inner_product(out1, xs, k1s, m, add);
+}

@@ -1,0 +1,152 @@
+//! The negacyclic number theoretic transform.
+
+mod portable;
+
+use crate::cpu::CpuPath;
+use crate::error::RingError;
+use crate::modulus::{Modulus, Scalar};
+use crate::primes::LOG_N_RANGE;
+
+/// Twiddle factors for one prime and one degree.
+///
+/// The root of unity is `ψ = x^((q-1)/2N)` for the least positive quadratic non-residue `x` of `q`; so `ψ^N = -1`.
+/// Forward: word `i` of the output is `a(ψ^(2·brv(i)+1))`. Butterflies are those of Harvey, *Faster arithmetic for
+/// number-theoretic transforms* (arXiv:1205.2926), on the merged negacyclic transform of Longa and Naehrig, *Speeding up
+/// the number theoretic transform for faster ideal lattice-based cryptography* (ia.cr/2016/504), algorithms 1 and 2.
+pub struct NttTable {
+    log_n: u32,
+    modulus: Modulus,
+    /// `ψ`.
+    psi: u64,
+    /// `ψ^brv(i)`, `i < N`; entry 0 is unused.
+    roots: Vec<Root>,
+    /// `ψ^-brv(i)`, `i < N`; entry 0 is unused.
+    inverse_roots: Vec<Root>,
+    /// `N^-1`.
+    n_inverse: Scalar,
+}
+
+/// A twiddle factor and its 64-bit Shoup quotient.
+#[derive(Clone, Copy)]
+pub(crate) struct Root {
+    pub(crate) value: u64,
+    pub(crate) shoup64: u64,
+}
+
+impl NttTable {
+    /// Tables for degree `2^log_n` modulo a prime `q = 1 (mod 2N)`.
+    ///
+    /// # Errors
+    /// [`RingError::InvalidDegree`], [`RingError::NoRootOfUnity`].
+    pub fn new(log_n: u32, modulus: &Modulus) -> Result<Self, RingError> {
+        if !LOG_N_RANGE.contains(&log_n) {
+            return Err(RingError::InvalidDegree { log_n });
+        }
+        let q = modulus.q();
+        let order = 1u64 << (log_n + 1);
+        if q % order != 1 {
+            return Err(RingError::NoRootOfUnity { q, log_n });
+        }
+        // Euler's criterion; half of the residues are non-residues, so the search is short.
+        let nonresidue = (2..q)
+            .find(|&x| modulus.pow(x, (q - 1) / 2) == q - 1)
+            .unwrap_or(1);
+        let psi = modulus.pow(nonresidue, (q - 1) / order);
+        let roots = bit_reversed_powers(log_n, psi, modulus);
+        let inverse_roots = bit_reversed_powers(log_n, modulus.inv(psi), modulus);
+        let as_roots = |powers: &[Scalar]| {
+            powers
+                .iter()
+                .map(|w| Root {
+                    value: w.value,
+                    shoup64: w.shoup64,
+                })
+                .collect::<Vec<Root>>()
+        };
+        Ok(Self {
+            log_n,
+            modulus: *modulus,
+            psi,
+            roots: as_roots(&roots),
+            inverse_roots: as_roots(&inverse_roots),
+            n_inverse: modulus.scalar(modulus.inv(1 << log_n)),
+        })
+    }
+
+    /// `log2` of the degree.
+    pub fn log_n(&self) -> u32 {
+        self.log_n
+    }
+
+    /// The degree.
+    pub fn n(&self) -> usize {
+        1 << self.log_n
+    }
+
+    /// The prime.
+    pub fn modulus(&self) -> &Modulus {
+        &self.modulus
+    }
+
+    /// The primitive `2N`-th root of unity.
+    pub fn psi(&self) -> u64 {
+        self.psi
+    }
+
+    /// Natural order, `[0, 4q)` → bit-reversed order, canonical. In place.
+    pub fn forward(&self, path: CpuPath, row: &mut [u64]) {
+        self.check(row.len());
+        match path.checked() {
+            _ => portable::forward(row, &self.roots, &self.modulus, true),
+        }
+    }
+
+    /// Natural order, `[0, 4q)` → bit-reversed order, `[0, 4q)`. In place.
+    pub fn forward_lazy(&self, path: CpuPath, row: &mut [u64]) {
+        self.check(row.len());
+        match path.checked() {
+            _ => portable::forward(row, &self.roots, &self.modulus, false),
+        }
+    }
+
+    /// Natural order, any words below `2^52` → bit-reversed order, canonical. Out of place; the residues are taken on the
+    /// way, so a row of another prime can be brought to this one.
+    pub fn forward_reduce(&self, path: CpuPath, out: &mut [u64], a: &[u64]) {
+        crate::kernel::reduce(path, out, a, &self.modulus);
+        self.forward(path, out);
+    }
+
+    /// Bit-reversed order, `[0, 2q)` → natural order, canonical, divided by `N`. In place.
+    pub fn inverse(&self, path: CpuPath, row: &mut [u64]) {
+        self.inverse_by(path, row, &self.n_inverse);
+    }
+
+    /// [`NttTable::inverse`] times a constant, at no cost.
+    pub fn inverse_scaled(&self, path: CpuPath, row: &mut [u64], factor: &Scalar) {
+        let product = self.modulus.mul(factor.value, self.n_inverse.value);
+        self.inverse_by(path, row, &self.modulus.scalar(product));
+    }
+
+    fn inverse_by(&self, path: CpuPath, row: &mut [u64], last: &Scalar) {
+        self.check(row.len());
+        match path.checked() {
+            _ => portable::inverse(row, &self.inverse_roots, last, &self.modulus),
+        }
+    }
+
+    fn check(&self, len: usize) {
+        assert_eq!(len, self.n(), "row length and ring degree differ");
+    }
+}
+
+/// `base^brv(i)` for `i < 2^log_n`.
+fn bit_reversed_powers(log_n: u32, base: u64, modulus: &Modulus) -> Vec<Scalar> {
+    let n = 1usize << log_n;
+    let mut powers = vec![modulus.scalar(1); n];
+    let mut power = 1;
+    for i in 0..n {
+        powers[i.reverse_bits() >> (usize::BITS - log_n)] = modulus.scalar(power);
+        power = modulus.mul(power, base);
+    }
+    powers
+}
