@@ -73,17 +73,15 @@ impl Automorphism {
     /// `out = a(X^g)`, both in Eval order; any words (they are only moved).
     pub fn apply_eval(&self, path: CpuPath, out: &mut [u64], a: &[u64]) {
         self.check(out.len(), a.len());
-        match path.checked() {
-            _ => self.map_portable(out, a, |_, word| word),
-        }
+        path.checked();
+        self.map_portable(out, a, |_, word| word);
     }
 
     /// `out += a(X^g)`, both in Eval order and canonical.
     pub fn apply_eval_add(&self, path: CpuPath, out: &mut [u64], a: &[u64], m: &Modulus) {
         self.check(out.len(), a.len());
-        match path.checked() {
-            _ => self.map_portable(out, a, |old, word| m.add(old, word)),
-        }
+        path.checked();
+        self.map_portable(out, a, |old, word| m.add(old, word));
     }
 
     /// `out = a(X^g)`, both in Coeff order and canonical: a signed permutation. Not vectorised.

@@ -12,8 +12,9 @@ use crate::modulus::{Modulus, Scalar};
 /// Calls the implementation of a kernel that belongs to a path.
 macro_rules! dispatch {
     ($path:expr, $name:ident ( $($argument:expr),* $(,)? )) => {
-        match $path.checked() {
-            _ => portable::$name($($argument),*),
+        {
+            $path.checked();
+            portable::$name($($argument),*)
         }
     };
 }
@@ -112,6 +113,20 @@ pub fn sub_mul_scalar(
     dispatch!(path, sub_mul_scalar(out, a, b, s, m))
 }
 
+/// `out = (a - b)·s + c`; `b` may be lazy, `[0, 4q)`: a mod-down and the addition that follows it.
+pub fn sub_mul_scalar_add(
+    path: CpuPath,
+    out: &mut [u64],
+    a: &[u64],
+    b: &[u64],
+    s: &Scalar,
+    c: &[u64],
+    m: &Modulus,
+) {
+    check!(out.len(), a.len(), b.len(), c.len());
+    dispatch!(path, sub_mul_scalar_add(out, a, b, s, c, m))
+}
+
 /// `a = (a - b)·s`; `b` may be lazy, `[0, 4q)`.
 pub fn sub_mul_scalar_assign(path: CpuPath, a: &mut [u64], b: &[u64], s: &Scalar, m: &Modulus) {
     check!(a.len(), b.len());
@@ -131,19 +146,20 @@ pub fn reduce_sub(path: CpuPath, out: &mut [u64], a: &[u64], c: u64, m: &Modulus
     dispatch!(path, reduce_sub(out, a, c, m))
 }
 
-/// `out = Σ weights[i]·inputs[i]`: the inner loop of a base conversion.
+/// `out = offset + Σ weights[i]·inputs[i]`: the inner loop of a base conversion.
 ///
-/// Inputs are anything below `2^50`, so residues of any prime; weights are in `[0, q)`; any number of terms. Products are
-/// accumulated unreduced (104 or 128 bits) and reduced once.
+/// Inputs are anything below `2^50`, so residues of any prime; weights and `offset` are in `[0, q)`; any number of terms.
+/// Products are accumulated unreduced (104 or 128 bits) and reduced once.
 pub fn weighted_sum(
     path: CpuPath,
     out: &mut [u64],
     inputs: &[&[u64]],
     weights: &[u64],
+    offset: u64,
     m: &Modulus,
 ) {
-    check_weighted(out.len(), inputs, weights, m);
-    dispatch!(path, weighted_sum(out, inputs, weights, m, true))
+    check_weighted(out.len(), inputs, weights, offset, m);
+    dispatch!(path, weighted_sum(out, inputs, weights, offset, m, true))
 }
 
 /// [`weighted_sum`] with an output in `[0, 4q)`: feeds [`crate::NttTable::forward`].
@@ -152,10 +168,30 @@ pub fn weighted_sum_lazy(
     out: &mut [u64],
     inputs: &[&[u64]],
     weights: &[u64],
+    offset: u64,
     m: &Modulus,
 ) {
-    check_weighted(out.len(), inputs, weights, m);
-    dispatch!(path, weighted_sum(out, inputs, weights, m, false))
+    check_weighted(out.len(), inputs, weights, offset, m);
+    dispatch!(path, weighted_sum(out, inputs, weights, offset, m, false))
+}
+
+/// [`weighted_sum_lazy`] for several target primes in one pass: row `t` is
+/// `offsets[t] + Σ weights[t][i]·inputs[i]` modulo `ms[t]`, in `[0, 4q)`. Inputs are read once for each few targets.
+pub fn weighted_sums_lazy(
+    path: CpuPath,
+    outs: &mut [&mut [u64]],
+    inputs: &[&[u64]],
+    weights: &[&[u64]],
+    offsets: &[u64],
+    ms: &[&Modulus],
+) {
+    assert!(
+        outs.len() == weights.len() && outs.len() == offsets.len() && outs.len() == ms.len(),
+        "weights, an offset and a modulus for each output row"
+    );
+    for (((out, weights), &offset), m) in outs.iter_mut().zip(weights).zip(offsets).zip(ms) {
+        weighted_sum_lazy(path, out, inputs, weights, offset, m);
+    }
 }
 
 /// `out = Σ xs[i]·ys[i]`; `xs` may be lazy, `[0, 4q)`; any number of terms, reduced once.
@@ -220,9 +256,12 @@ fn check_terms(len: usize, xs: &[&[u64]], ys: &[&[u64]]) {
     }
 }
 
-fn check_weighted(len: usize, inputs: &[&[u64]], weights: &[u64], m: &Modulus) {
+fn check_weighted(len: usize, inputs: &[&[u64]], weights: &[u64], offset: u64, m: &Modulus) {
     assert_eq!(inputs.len(), weights.len(), "one weight for each row");
-    assert!(weights.iter().all(|&w| w < m.q()), "weights are canonical");
+    assert!(
+        offset < m.q() && weights.iter().all(|&w| w < m.q()),
+        "weights and offset are canonical"
+    );
     for row in inputs {
         check!(len, row.len());
     }

@@ -45,6 +45,6 @@ pub use automorphism::Automorphism;
 pub use cpu::CpuPath;
 pub use error::RingError;
 pub use modulus::{Modulus, Scalar};
-pub use ntt::NttTable;
+pub use ntt::{InverseScale, NttTable};
 pub use poly::{Coeff, Domain, Eval, Poly};
 pub use primes::{is_prime, ntt_primes};

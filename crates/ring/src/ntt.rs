@@ -23,7 +23,21 @@ pub struct NttTable {
     /// `ψ^-brv(i)`, `i < N`; entry 0 is unused.
     inverse_roots: Vec<Root>,
     /// `N^-1`.
-    n_inverse: Scalar,
+    n_inverse: u64,
+    /// Factor 1, offset 0.
+    plain_inverse: InverseScale,
+}
+
+/// What the last butterflies of an inverse transform multiply by and add; made by [`NttTable::inverse_scale`] for that
+/// table alone.
+#[derive(Clone, Copy, Debug)]
+pub struct InverseScale {
+    /// `factor / N`.
+    pub(crate) low: Scalar,
+    /// `factor / N` times the last twiddle factor.
+    pub(crate) high: Scalar,
+    /// In `[0, q)`.
+    pub(crate) offset: u64,
 }
 
 /// A twiddle factor and its 64-bit Shoup quotient.
@@ -63,14 +77,22 @@ impl NttTable {
                 })
                 .collect::<Vec<Root>>()
         };
-        Ok(Self {
+        let n_inverse = modulus.inv(1 << log_n);
+        let mut table = Self {
             log_n,
             modulus: *modulus,
             psi,
             roots: as_roots(&roots),
             inverse_roots: as_roots(&inverse_roots),
-            n_inverse: modulus.scalar(modulus.inv(1 << log_n)),
-        })
+            n_inverse,
+            plain_inverse: InverseScale {
+                low: modulus.scalar(0),
+                high: modulus.scalar(0),
+                offset: 0,
+            },
+        };
+        table.plain_inverse = table.inverse_scale(1, 0);
+        Ok(table)
     }
 
     /// `log2` of the degree.
@@ -96,17 +118,15 @@ impl NttTable {
     /// Natural order, `[0, 4q)` → bit-reversed order, canonical. In place.
     pub fn forward(&self, path: CpuPath, row: &mut [u64]) {
         self.check(row.len());
-        match path.checked() {
-            _ => portable::forward(row, &self.roots, &self.modulus, true),
-        }
+        path.checked();
+        portable::forward(row, &self.roots, &self.modulus, true);
     }
 
     /// Natural order, `[0, 4q)` → bit-reversed order, `[0, 4q)`. In place.
     pub fn forward_lazy(&self, path: CpuPath, row: &mut [u64]) {
         self.check(row.len());
-        match path.checked() {
-            _ => portable::forward(row, &self.roots, &self.modulus, false),
-        }
+        path.checked();
+        portable::forward(row, &self.roots, &self.modulus, false);
     }
 
     /// Natural order, any words below `2^52` → bit-reversed order, canonical. Out of place; the residues are taken on the
@@ -118,20 +138,41 @@ impl NttTable {
 
     /// Bit-reversed order, `[0, 2q)` → natural order, canonical, divided by `N`. In place.
     pub fn inverse(&self, path: CpuPath, row: &mut [u64]) {
-        self.inverse_by(path, row, &self.n_inverse);
+        self.inverse_scaled(path, row, &self.plain_inverse);
     }
 
-    /// [`NttTable::inverse`] times a constant, at no cost.
-    pub fn inverse_scaled(&self, path: CpuPath, row: &mut [u64], factor: &Scalar) {
-        let product = self.modulus.mul(factor.value, self.n_inverse.value);
-        self.inverse_by(path, row, &self.modulus.scalar(product));
-    }
-
-    fn inverse_by(&self, path: CpuPath, row: &mut [u64], last: &Scalar) {
-        self.check(row.len());
-        match path.checked() {
-            _ => portable::inverse(row, &self.inverse_roots, last, &self.modulus),
+    /// Prepares an inverse whose result is multiplied by `factor` and then increased by `offset` (any words).
+    pub fn inverse_scale(&self, factor: u64, offset: u64) -> InverseScale {
+        let m = &self.modulus;
+        let low = m.scalar(m.mul(m.reduce(factor), self.n_inverse));
+        let high = m.scalar(m.mul(low.value, self.inverse_roots[1].value));
+        InverseScale {
+            low,
+            high,
+            offset: m.reduce(offset),
         }
+    }
+
+    /// Bit-reversed order, `[0, 2q)` → natural order, canonical; the inverse transform times the factor of `scale`, plus
+    /// its offset at every coefficient. In place, at the price of [`NttTable::inverse`].
+    pub fn inverse_scaled(&self, path: CpuPath, row: &mut [u64], scale: &InverseScale) {
+        self.check(row.len());
+        path.checked();
+        portable::inverse(row, &self.inverse_roots, scale, &self.modulus);
+    }
+
+    /// [`NttTable::inverse_scaled`] out of place.
+    pub fn inverse_scaled_to(
+        &self,
+        path: CpuPath,
+        out: &mut [u64],
+        input: &[u64],
+        scale: &InverseScale,
+    ) {
+        self.check(input.len());
+        self.check(out.len());
+        out.copy_from_slice(input);
+        self.inverse_scaled(path, out, scale);
     }
 
     fn check(&self, len: usize) {

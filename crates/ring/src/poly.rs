@@ -148,6 +148,13 @@ impl<D: Domain> Poly<D> {
         copy
     }
 
+    /// Copies all rows of `other` into the first rows of this polynomial. Panics when it has fewer or other rows.
+    pub fn copy_from(&mut self, other: &Self) {
+        for i in 0..other.rows {
+            self.row_mut(i).copy_from_slice(other.row(i));
+        }
+    }
+
     /// Relabels the domain without touching a word. Right after every row went through an NTT, or when the words are
     /// random anyway.
     pub fn into_domain<E: Domain>(self) -> Poly<E> {

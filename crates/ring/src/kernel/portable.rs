@@ -67,6 +67,18 @@ pub(super) fn mul_scalar_add_assign(acc: &mut [u64], a: &[u64], s: &Scalar, m: &
     }
 }
 
+pub(super) fn sub_mul_scalar_add(
+    out: &mut [u64],
+    a: &[u64],
+    b: &[u64],
+    s: &Scalar,
+    c: &[u64],
+    m: &Modulus,
+) {
+    sub_mul_scalar(out, a, b, s, m);
+    add_assign(out, c, m);
+}
+
 pub(super) fn add_scalar_assign(a: &mut [u64], c: u64, m: &Modulus) {
     for x in a {
         *x = m.add(*x, c);
@@ -90,11 +102,12 @@ pub(super) fn weighted_sum(
     out: &mut [u64],
     inputs: &[&[u64]],
     weights: &[u64],
+    offset: u64,
     m: &Modulus,
     _canonical: bool,
 ) {
     for (i, out) in out.iter_mut().enumerate() {
-        let mut sum = 0u128;
+        let mut sum = offset as u128;
         for (inputs, weights) in inputs.chunks(TERMS).zip(weights.chunks(TERMS)) {
             sum = m.reduce_u128(sum) as u128;
             for (input, &w) in inputs.iter().zip(weights) {

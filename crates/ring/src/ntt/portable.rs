@@ -1,7 +1,7 @@
 //! 64-bit Harvey butterflies. All ranges hold because `4q < 2^52`.
 
-use super::Root;
-use crate::modulus::{Modulus, Scalar};
+use super::{InverseScale, Root};
+use crate::modulus::Modulus;
 
 /// `y·w mod q` in `[0, 2q)`; any 64-bit `y`.
 #[inline(always)]
@@ -41,8 +41,8 @@ pub(super) fn forward(row: &mut [u64], roots: &[Root], modulus: &Modulus, canoni
     }
 }
 
-/// Input `[0, 2q)`; output canonical, multiplied by `last` instead of divided by `N`.
-pub(super) fn inverse(row: &mut [u64], roots: &[Root], last: &Scalar, modulus: &Modulus) {
+/// Input `[0, 2q)`; output canonical, scaled.
+pub(super) fn inverse(row: &mut [u64], roots: &[Root], scale: &InverseScale, modulus: &Modulus) {
     let (q, two_q, n) = (modulus.q(), 2 * modulus.q(), row.len());
     let mut blocks = n / 2;
     while blocks > 1 {
@@ -58,13 +58,10 @@ pub(super) fn inverse(row: &mut [u64], roots: &[Root], last: &Scalar, modulus: &
         }
         blocks /= 2;
     }
-    let twisted = modulus.scalar(modulus.mul(last.value, roots[1].value));
     let (low, high) = row.split_at_mut(n / 2);
     for (x, y) in low.iter_mut().zip(high) {
         let (u, v) = (*x, *y);
-        (*x, *y) = (
-            modulus.mul_scalar(u + v, last),
-            modulus.mul_scalar(u + two_q - v, &twisted),
-        );
+        *x = modulus.add(modulus.mul_scalar(u + v, &scale.low), scale.offset);
+        *y = modulus.add(modulus.mul_scalar(u + two_q - v, &scale.high), scale.offset);
     }
 }
