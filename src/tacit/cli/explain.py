@@ -1,0 +1,36 @@
+"""`tacit explain`: the price list of a model, before anything runs."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Annotated
+
+import typer
+
+import tacit
+from tacit.cli import output
+from tacit.cli.samples import read_samples
+
+__all__ = ["command"]
+
+
+def command(
+    model: Annotated[pathlib.Path, typer.Argument(help="An ONNX file.", show_default=False)],
+    calibration: Annotated[
+        pathlib.Path | None,
+        typer.Option(help="Samples like those to come: .csv, .parquet or .npy.", show_default=False),
+    ] = None,
+    batch: Annotated[int, typer.Option(help="Samples that one request carries.")] = 1,
+    max_error: Annotated[
+        float | None, typer.Option(help="Largest error that the answers may have.", show_default=False)
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Say for each protection who sees what, what it assumes and costs, or why it is refused."""
+    known = None if calibration is None else read_samples(calibration)
+    with output.progress("planning"):
+        explanation = tacit.explain(tacit.load(model), calibration=known, batch=batch, max_error=max_error)
+    if json:
+        output.document(explanation.to_dict())
+    else:
+        output.write(f"{explanation}\n")

@@ -1,0 +1,119 @@
+"""`tacit predict`: answers for a table of samples, with every role on this machine."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import typer
+from rich.table import Table
+
+import tacit
+from tacit.cli import output
+from tacit.cli.samples import check_writable, read_samples, write_answers
+
+__all__ = ["command"]
+
+SHOWN_ROWS = 10
+
+
+def command(
+    model: Annotated[pathlib.Path, typer.Argument(help="An ONNX file.", show_default=False)],
+    data: Annotated[
+        pathlib.Path, typer.Argument(help="Samples, one per row: .csv, .parquet or .npy.", show_default=False)
+    ],
+    protection: Annotated[
+        Literal["ckks", "clear"], typer.Option(help="How the samples are protected.")
+    ] = "ckks",
+    calibration: Annotated[
+        pathlib.Path | None,
+        typer.Option(
+            help="Samples that set the region of the promise; default: the data.", show_default=False
+        ),
+    ] = None,
+    out: Annotated[
+        pathlib.Path | None,
+        typer.Option(
+            "-o", "--out", help="Write all answers here: .csv, .parquet or .npy.", show_default=False
+        ),
+    ] = None,
+    max_error: Annotated[
+        float | None, typer.Option(help="Largest error that the answers may have.", show_default=False)
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Predict every row of DATA; provider and owner are both on this machine, with real encryption between them."""
+    samples = read_samples(data)
+    known = samples if calibration is None else read_samples(calibration)
+    if out is not None:
+        check_writable(out)
+    with output.progress("predicting") as bar:
+        graph = tacit.load(model)
+        settings: dict[str, Any] = {} if protection == "clear" else {"calibration": known}
+        with tacit.protect(
+            graph, protection, batch=len(samples), max_error=max_error, progress=bar, **settings
+        ) as private:
+            answer = private.predict(samples)
+    values = np.asarray(answer).reshape(len(samples), -1)
+    names = column_names(graph, values.shape[1])
+    if out is not None:
+        write_answers(out, values, answer.labels, names)
+    if json:
+        output.document(
+            {
+                "model": str(model),
+                "rows": len(samples),
+                "columns": names,
+                "answers": None if out else values,
+                "labels": None if out else answer.labels,
+                "out": out,
+                "calibrated_on": str(calibration or data),
+                "report": answer.report.to_dict(),
+            }
+        )
+        return
+    if out is None:
+        output.show(table(values, answer.labels, names))
+    output.show(summary(len(samples), out, answer.report, own=calibration is None and protection != "clear"))
+
+
+def column_names(graph: Any, width: int) -> list[str]:
+    """One name per number of the primary output: its role, and the class where there is one each."""
+    role = next((role for role, value in graph.roles.items() if value == graph.primary), "output")
+    if width == 1:
+        return [role]
+    ends = graph.classes if graph.classes and len(graph.classes) == width else range(width)
+    return [f"{role}_{end}" for end in ends]
+
+
+def table(values: np.ndarray, labels: np.ndarray | None, names: list[str]) -> Table:
+    """The first rows, as a table."""
+    view = Table(box=None, header_style="bold", pad_edge=False)
+    view.add_column("row", justify="right")
+    if labels is not None:
+        view.add_column("label")
+    shown = names[:8]
+    for name in shown:
+        view.add_column(name, justify="right")
+    for row in range(min(SHOWN_ROWS, len(values))):
+        label = [] if labels is None else [str(labels[row])]
+        view.add_row(str(row + 1), *label, *(f"{value:.6g}" for value in values[row, : len(shown)]))
+    if len(values) > SHOWN_ROWS:
+        view.add_row("…")
+    return view
+
+
+def summary(rows: int, out: pathlib.Path | None, report: Any, *, own: bool) -> str:
+    """What the run did and cost, in a few lines."""
+    lines = ["" if out is None else f"wrote {rows} answers to {out}"]
+    if out is None and rows > SHOWN_ROWS:
+        lines.append(f"{rows - SHOWN_ROWS} more rows: `-o FILE` writes them all")
+    spent = ", ".join(f"{phase} {output.time_text(seconds)}" for phase, seconds in report.seconds.items())
+    lines.append(f"{report.protection}: {rows} rows; {spent}")
+    if report.protection != "clear":
+        up, down, keys = map(output.size_text, (report.bytes_up, report.bytes_down, report.key_bytes))
+        lines.append(f"{up} up, {down} down, keys {keys} once; error at most {report.error_bound:.2g}")
+    if own:
+        lines.append("the region was taken from this data: `--calibration` sets it from other samples")
+    return "\n".join(line for line in lines if line)
