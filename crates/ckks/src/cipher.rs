@@ -25,7 +25,11 @@ impl ParametersTag {
 
     /// `Ok` when `params` has this tag, else an error that names `what`.
     pub fn check(self, params: &Parameters, what: &'static str) -> Result<()> {
-        if self == Self::of(params) { Ok(()) } else { Err(CkksError::ParametersMismatch { what }) }
+        if self == Self::of(params) {
+            Ok(())
+        } else {
+            Err(CkksError::ParametersMismatch { what })
+        }
     }
 }
 
@@ -87,7 +91,10 @@ impl Drop for Plaintext {
 
 impl fmt::Debug for Plaintext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Plaintext").field("level", &self.level).field("scale", &self.scale).finish_non_exhaustive()
+        f.debug_struct("Plaintext")
+            .field("level", &self.level)
+            .field("scale", &self.scale)
+            .finish_non_exhaustive()
     }
 }
 
@@ -138,13 +145,18 @@ impl Ciphertext {
     /// the meaning, not the polynomials; executors use it for exact scale bookkeeping.
     pub fn with_scale(&self, scale: f64) -> Result<Self> {
         check_scale("with_scale", scale)?;
-        Ok(Self { scale, ..self.clone() })
+        Ok(Self {
+            scale,
+            ..self.clone()
+        })
     }
 
     /// Whether all of c_1 (and c_2) is zero: such a tuple shows its plaintext to everybody.
     pub fn is_transparent(&self) -> bool {
         let zero_row = |row: &[u64]| row.iter().fold(0, |acc, &x| acc | x) == 0;
-        self.parts[1..].iter().all(|part| (0..part.rows()).all(|i| zero_row(part.row(i))))
+        self.parts[1..]
+            .iter()
+            .all(|part| (0..part.rows()).all(|i| zero_row(part.row(i))))
     }
 }
 
@@ -160,7 +172,11 @@ impl fmt::Debug for Ciphertext {
 
 /// Refuses scales that are not positive finite numbers.
 pub(crate) fn check_scale(op: &'static str, scale: f64) -> Result<()> {
-    if scale.is_finite() && scale > 0.0 { Ok(()) } else { Err(CkksError::InvalidScale { op }) }
+    if scale.is_finite() && scale > 0.0 {
+        Ok(())
+    } else {
+        Err(CkksError::InvalidScale { op })
+    }
 }
 
 /// Refuses scales that differ by more than [`SCALE_TOLERANCE`].

@@ -147,7 +147,9 @@ pub enum CkksError {
         rotation: Option<i64>,
     },
     /// A key trimmed to a level below that of the ciphertext.
-    #[error("the {key} serves levels <= {key_level}; got a ciphertext of level {level}: drop_level first or make the key for that level")]
+    #[error(
+        "the {key} serves levels <= {key_level}; got a ciphertext of level {level}: drop_level first or make the key for that level"
+    )]
     KeyLevelTooLow {
         /// Which key.
         key: String,
@@ -182,7 +184,9 @@ pub enum CkksError {
         index: usize,
     },
     /// An encoded coefficient does not fit into the modulus of the level.
-    #[error("{op}: a value times scale 2^{log_scale:.1} does not fit into {log_q:.1} bits; use a smaller scale or a higher level")]
+    #[error(
+        "{op}: a value times scale 2^{log_scale:.1} does not fit into {log_q:.1} bits; use a smaller scale or a higher level"
+    )]
     EncodingOverflow {
         /// The operation.
         op: &'static str,
@@ -220,6 +224,12 @@ pub enum CkksError {
         what: &'static str,
         /// What is wrong, without content.
         reason: &'static str,
+    },
+    /// Bytes whose checksum does not agree.
+    #[error("{what} was damaged: its checksum does not agree")]
+    ChecksumMismatch {
+        /// The object read.
+        what: &'static str,
     },
     /// A residue that is not below its prime.
     #[error("{what} has a residue that is not reduced in row {row}")]

@@ -16,6 +16,7 @@
 //! RLWE with uniform ternary secret and σ = 3.2; evaluation keys encrypt functions of the secret under the secret
 //! itself, so their publication assumes circular security (stated, as in every implementation of CKKS17).
 use crate::cipher::ParametersTag;
+use crate::params::Parameters;
 use core::fmt;
 use std::collections::BTreeMap;
 use tacit_ring::{Eval, Poly};
@@ -49,13 +50,13 @@ pub struct SecretKey {
     pub(crate) coefficients: Vec<i8>,
     /// The same over q_0..q_L, p_0..p_{K-1}, canonical, bit-reversed NTT order.
     pub(crate) poly: Poly<Eval>,
-    pub(crate) tag: ParametersTag,
+    pub(crate) params: Parameters,
 }
 
 impl SecretKey {
     /// The parameters it belongs to.
-    pub fn tag(&self) -> ParametersTag {
-        self.tag
+    pub fn params(&self) -> &Parameters {
+        &self.params
     }
 }
 
@@ -78,13 +79,18 @@ pub struct PublicKey {
     pub(crate) b: Poly<Eval>,
     pub(crate) a: Poly<Eval>,
     pub(crate) seed: [u8; 32],
-    pub(crate) tag: ParametersTag,
+    pub(crate) params: Parameters,
 }
 
 impl PublicKey {
+    /// The public seed of the uniform half.
+    pub fn seed(&self) -> &[u8; 32] {
+        &self.seed
+    }
+
     /// The parameters it belongs to.
-    pub fn tag(&self) -> ParametersTag {
-        self.tag
+    pub fn params(&self) -> &Parameters {
+        &self.params
     }
 }
 
@@ -107,6 +113,11 @@ pub struct SwitchingKey {
 }
 
 impl SwitchingKey {
+    /// The public seed of the uniform half.
+    pub fn seed(&self) -> &[u8; 32] {
+        &self.seed
+    }
+
     /// The highest level it serves.
     pub fn level(&self) -> usize {
         self.level
@@ -114,7 +125,10 @@ impl SwitchingKey {
 
     /// Bytes of residues held in memory.
     pub fn memory_bytes(&self) -> usize {
-        self.digits.iter().map(|(b, a)| (b.rows() * b.n() + a.rows() * a.n()) * 8).sum()
+        self.digits
+            .iter()
+            .map(|(b, a)| (b.rows() * b.n() + a.rows() * a.n()) * 8)
+            .sum()
     }
 }
 
@@ -142,14 +156,18 @@ pub struct EvaluationKeys {
 impl EvaluationKeys {
     /// A set of keys; `galois` maps the exponent g to its key.
     pub fn new(
-        params: &crate::params::Parameters,
+        params: &Parameters,
         relinearization: Option<SwitchingKey>,
         galois: BTreeMap<u64, SwitchingKey>,
     ) -> crate::error::Result<Self> {
         for key in relinearization.iter().chain(galois.values()) {
             key.tag.check(params, "a switching key")?;
         }
-        Ok(Self { relinearization, galois, tag: ParametersTag::of(params) })
+        Ok(Self {
+            relinearization,
+            galois,
+            tag: ParametersTag::of(params),
+        })
     }
 
     /// The key for s² → s.
@@ -164,7 +182,11 @@ impl EvaluationKeys {
 
     /// Bytes of residues held in memory.
     pub fn memory_bytes(&self) -> usize {
-        self.relinearization.iter().chain(self.galois.values()).map(SwitchingKey::memory_bytes).sum()
+        self.relinearization
+            .iter()
+            .chain(self.galois.values())
+            .map(SwitchingKey::memory_bytes)
+            .sum()
     }
 }
 

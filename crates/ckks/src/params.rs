@@ -11,12 +11,13 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, OnceLock, RwLock};
 
 use tacit_ring::{Automorphism, CpuPath, Modulus, NttTable, ntt_primes};
 
 use crate::encoding::Embedding;
 use crate::error::{CkksError, Result};
+use crate::keyswitch::KeySwitchTables;
 
 /// `(log_n, largest log2(QP))` for 128-bit classical security; source in the module documentation.
 pub const SECURITY_TABLE: [(u32, u32); 5] =
@@ -61,6 +62,7 @@ struct Inner {
     insecure: bool,
     embedding: Embedding,
     automorphisms: RwLock<BTreeMap<u64, Arc<Automorphism>>>,
+    keyswitch_tables: OnceLock<KeySwitchTables>,
 }
 
 impl Parameters {
@@ -159,6 +161,7 @@ impl Parameters {
             insecure,
             embedding: Embedding::new(log_n),
             automorphisms: RwLock::new(BTreeMap::new()),
+            keyswitch_tables: OnceLock::new(),
         })))
     }
 
@@ -313,6 +316,13 @@ impl Parameters {
             .ntt_q
             .get(i)
             .unwrap_or_else(|| &self.0.ntt_p[i - self.0.q.len()])
+    }
+
+    /// The constants of key switching and rescaling, made at first use.
+    pub(crate) fn keyswitch_tables(&self) -> &KeySwitchTables {
+        self.0
+            .keyswitch_tables
+            .get_or_init(|| KeySwitchTables::new(self))
     }
 
     pub(crate) fn embedding(&self) -> &Embedding {

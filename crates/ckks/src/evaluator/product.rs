@@ -1,0 +1,191 @@
+//! Products, relinearisation and rescaling.
+use super::Evaluator;
+use crate::cipher::Ciphertext;
+use crate::error::{CkksError, Result};
+use crate::keyswitch::{self, Pair, multiply_by_key};
+use tacit_ring::{Eval, Poly, kernel};
+
+impl Evaluator {
+    /// a·b of degree 2; the scales multiply.
+    ///
+    /// # Errors
+    /// [`CkksError::DegreeMismatch`] unless both have degree 1, [`CkksError::LevelMismatch`],
+    /// [`CkksError::ScaleOverflow`], [`CkksError::ParametersMismatch`].
+    pub fn mul(&self, a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext> {
+        let scale = self.check_factors("mul", a, b)?;
+        let ([d0, d1], d2) = self.tensor(a, b);
+        Ok(Ciphertext {
+            parts: vec![d0, d1, d2],
+            scale,
+            ..self.header(a)
+        })
+    }
+
+    /// a² of degree 2; the scale is squared.
+    ///
+    /// # Errors
+    /// As [`Self::mul`].
+    pub fn square(&self, a: &Ciphertext) -> Result<Ciphertext> {
+        let scale = self.check_factors("square", a, a)?;
+        let ([d0, d1], d2) = self.tensor_square(a);
+        Ok(Ciphertext {
+            parts: vec![d0, d1, d2],
+            scale,
+            ..self.header(a)
+        })
+    }
+
+    /// The same message with degree 1.
+    ///
+    /// # Errors
+    /// [`CkksError::DegreeMismatch`] unless the degree is 2, [`CkksError::MissingRelinearizationKey`],
+    /// [`CkksError::KeyLevelTooLow`], [`CkksError::ParametersMismatch`].
+    pub fn relinearize(&self, a: &Ciphertext) -> Result<Ciphertext> {
+        self.check_degree("relinearize", a, 2)?;
+        let key = self.relinearization_key(a.level)?;
+        let parts = self.workers.enter(|| {
+            let (cx, division) = (self.context(), self.context().tables().mod_down());
+            let mut pair = multiply_by_key(cx, &a.parts[2], a.level, key, None, division);
+            let [mut u0, mut u1] =
+                [0, 1].map(|_| Poly::<Eval>::uninit_pooled(self.params.n(), a.level + 1));
+            let outputs = vec![u0.rows_mut(), u1.rows_mut()];
+            keyswitch::mod_down(cx, division, &mut pair, outputs, |quotient, out| {
+                quotient.write_sum(cx, out, a.parts[quotient.part].row(quotient.row));
+            });
+            [u0, u1]
+        });
+        Ok(self.pair(parts, a.level, a.scale))
+    }
+
+    /// a·b, relinearised and rescaled, with one division for mod-down and rescale together; one level is used and the
+    /// scale is the product over q_level.
+    ///
+    /// # Errors
+    /// As [`Self::mul`], [`Self::relinearize`] and [`Self::rescale`].
+    pub fn mul_relin_rescale(&self, a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext> {
+        let scale = self.check_factors("mul_relin_rescale", a, b)?;
+        self.relin_rescale("mul_relin_rescale", a.level, scale, || self.tensor(a, b))
+    }
+
+    /// a², relinearised and rescaled: [`Self::mul_relin_rescale`] with one product less.
+    ///
+    /// # Errors
+    /// As [`Self::mul_relin_rescale`].
+    pub fn square_relin_rescale(&self, a: &Ciphertext) -> Result<Ciphertext> {
+        let scale = self.check_factors("square_relin_rescale", a, a)?;
+        self.relin_rescale("square_relin_rescale", a.level, scale, || {
+            self.tensor_square(a)
+        })
+    }
+
+    /// Divides message and modulus by q_level, rounded; one level is used and the scale is divided by q_level.
+    ///
+    /// # Errors
+    /// [`CkksError::LevelUnderflow`] at level 0, [`CkksError::ParametersMismatch`].
+    pub fn rescale(&self, a: &Ciphertext) -> Result<Ciphertext> {
+        self.check(a)?;
+        let scale = self.rescaled("rescale", a.level, a.scale)?;
+        let parts = self
+            .workers
+            .enter(|| keyswitch::rescale(self.context(), &a.parts, a.level));
+        Ok(Ciphertext {
+            parts,
+            level: a.level - 1,
+            scale,
+            ..self.header(a)
+        })
+    }
+
+    /// The scale after a rescale at `level`.
+    pub(super) fn rescaled(&self, op: &'static str, level: usize, scale: f64) -> Result<f64> {
+        if level == 0 {
+            return Err(CkksError::LevelUnderflow {
+                op,
+                needed: 1,
+                level,
+            });
+        }
+        Ok(scale / self.params.q()[level].q() as f64)
+    }
+
+    fn check_factors(&self, op: &'static str, a: &Ciphertext, b: &Ciphertext) -> Result<f64> {
+        self.check_levels(op, a, b)?;
+        self.check_degree(op, a, 1)?;
+        self.check_degree(op, b, 1)?;
+        self.check_product(op, a.level, a.scale, b.scale)
+    }
+
+    fn relin_rescale(
+        &self,
+        op: &'static str,
+        level: usize,
+        scale: f64,
+        tensor: impl FnOnce() -> (Pair, Poly<Eval>) + Send,
+    ) -> Result<Ciphertext> {
+        let scale = self.rescaled(op, level, scale)?;
+        let key = self.relinearization_key(level)?;
+        let parts = self.workers.enter(|| {
+            let (cx, division) = (
+                self.context(),
+                self.context().tables().mod_down_rescale(level),
+            );
+            let (added, d2) = tensor();
+            let mut pair = multiply_by_key(cx, &d2, level, key, Some(&added), division);
+            keyswitch::mod_down_to(cx, division, &mut pair, level)
+        });
+        let tag = crate::cipher::ParametersTag::of(&self.params);
+        Ok(Ciphertext {
+            parts,
+            level: level - 1,
+            scale,
+            seed: None,
+            tag,
+        })
+    }
+
+    /// (a0·b0, a0·b1 + a1·b0) and a1·b1.
+    fn tensor(&self, a: &Ciphertext, b: &Ciphertext) -> (Pair, Poly<Eval>) {
+        self.for_each_product_row(a.level, |row, [d0, d1, d2]| {
+            let (path, m) = (self.params.path(), &self.params.q()[row]);
+            let (a0, a1) = (a.parts[0].row(row), a.parts[1].row(row));
+            let (b0, b1) = (b.parts[0].row(row), b.parts[1].row(row));
+            kernel::mul(path, d0, a0, b0, m);
+            kernel::inner_product(path, d1, &[a0, a1], &[b1, b0], m);
+            kernel::mul(path, d2, a1, b1, m);
+        })
+    }
+
+    /// (a0², 2·a0·a1) and a1².
+    fn tensor_square(&self, a: &Ciphertext) -> (Pair, Poly<Eval>) {
+        self.for_each_product_row(a.level, |row, [d0, d1, d2]| {
+            let (path, m) = (self.params.path(), &self.params.q()[row]);
+            let (a0, a1) = (a.parts[0].row(row), a.parts[1].row(row));
+            kernel::mul(path, d0, a0, a0, m);
+            kernel::inner_product(path, d1, &[a0, a0], &[a1, a1], m);
+            kernel::mul(path, d2, a1, a1, m);
+        })
+    }
+
+    fn for_each_product_row(
+        &self,
+        level: usize,
+        body: impl Fn(usize, [&mut [u64]; 3]) + Sync,
+    ) -> (Pair, Poly<Eval>) {
+        let n = self.params.n();
+        let [mut d0, mut d1, mut d2] = [0, 1, 2].map(|_| Poly::<Eval>::uninit_pooled(n, level + 1));
+        let rows = d0
+            .rows_mut()
+            .into_iter()
+            .zip(d1.rows_mut())
+            .zip(d2.rows_mut())
+            .enumerate();
+        let items = rows
+            .map(|(row, ((d0, d1), d2))| (row, [d0, d1, d2]))
+            .collect();
+        self.workers
+            .for_each(items, 4 * n, |(row, out): (usize, [&mut [u64]; 3])| {
+                body(row, out)
+            });
+        ([d0, d1], d2)
+    }
+}

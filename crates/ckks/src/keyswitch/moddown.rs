@@ -1,0 +1,173 @@
+//! Division by some primes with rounding: mod-down by P, rescale by q_l, and both at once by q_l·P.
+//!
+//! y = (x − conv(x))/M with the centred conversion of [`BaseConversion`]: the rounding error has mean 0 and standard
+//! deviation √(K/12) for K primes, 1/√12 for one.
+use super::digits::extend_row;
+use super::{BaseConversion, Context};
+use crate::chain;
+use tacit_ring::{Coeff, Eval, Modulus, Poly, Scalar, kernel};
+
+/// Brings a row modulo a source of `conversion` from NTT order to scaled coefficients; leaves other rows alone.
+pub(crate) fn scale_source(
+    cx: Context<'_>,
+    conversion: &BaseConversion,
+    index: usize,
+    row: &mut [u64],
+) {
+    let Some(source) = conversion
+        .sources
+        .iter()
+        .find(|source| source.index == index)
+    else {
+        return;
+    };
+    chain::ntt(cx.params, index).inverse_scaled(cx.path(), row, &source.scale);
+}
+
+/// One row on its way through a division: the result is `(x − converted)·inverse` modulo `m`.
+pub(crate) struct Quotient<'a> {
+    /// Which of the polynomials.
+    pub(crate) part: usize,
+    /// The row, which is also the index of its prime.
+    pub(crate) row: usize,
+    pub(crate) m: &'a Modulus,
+    /// The dividend; free to be overwritten.
+    pub(crate) x: &'a mut [u64],
+    /// conv(x), NTT order, [0, 4q).
+    pub(crate) converted: &'a [u64],
+    pub(crate) inverse: &'a Scalar,
+}
+
+impl Quotient<'_> {
+    /// Writes the result.
+    pub(crate) fn write(&self, cx: Context<'_>, out: &mut [u64]) {
+        kernel::sub_mul_scalar(cx.path(), out, self.x, self.converted, self.inverse, self.m);
+    }
+
+    /// Writes the result plus `added`.
+    pub(crate) fn write_sum(&self, cx: Context<'_>, out: &mut [u64], added: &[u64]) {
+        kernel::sub_mul_scalar_add(
+            cx.path(),
+            out,
+            self.x,
+            self.converted,
+            self.inverse,
+            added,
+            self.m,
+        );
+    }
+
+    /// Leaves the result in `x`.
+    pub(crate) fn write_in_place(&mut self, cx: Context<'_>) {
+        kernel::sub_mul_scalar_assign(cx.path(), self.x, self.converted, self.inverse, self.m);
+    }
+}
+
+/// Divides each of `dividends` by the primes of `conversion`, whose rows ([`scale_source`]d) follow the first
+/// `outputs[part].len()` rows; calls `finish` with each row and its output.
+pub(crate) fn mod_down<T: Send>(
+    cx: Context<'_>,
+    conversion: &BaseConversion,
+    dividends: &mut [Poly<Eval>],
+    outputs: Vec<Vec<T>>,
+    finish: impl Fn(Quotient<'_>, T) + Sync,
+) {
+    let mut sources = Vec::with_capacity(dividends.len());
+    let mut items = Vec::new();
+    for (part, (dividend, outputs)) in dividends.iter_mut().zip(outputs).enumerate() {
+        let mut rows = dividend.rows_mut();
+        let tail = rows.split_off(outputs.len());
+        sources.push(
+            tail.into_iter()
+                .take(conversion.sources.len())
+                .map(|row| &*row)
+                .collect::<Vec<&[u64]>>(),
+        );
+        items.extend(
+            rows.into_iter()
+                .zip(outputs)
+                .enumerate()
+                .map(|(row, (x, output))| (part, row, x, output)),
+        );
+    }
+    cx.workers.for_each(
+        items,
+        cx.params.n() * 4,
+        |(part, row, x, output): (usize, usize, &mut [u64], T)| {
+            let mut converted = Poly::<Eval>::uninit_pooled(cx.params.n(), 1);
+            extend_row(cx, conversion, &sources[part], row, converted.row_mut(0));
+            let m = chain::modulus(cx.params, row);
+            let inverse = &conversion.target(row).inverse;
+            finish(
+                Quotient {
+                    part,
+                    row,
+                    m,
+                    x,
+                    converted: converted.row(0),
+                    inverse,
+                },
+                output,
+            );
+        },
+    );
+}
+
+/// [`mod_down`] to fresh polynomials of `rows` rows.
+pub(crate) fn mod_down_to(
+    cx: Context<'_>,
+    conversion: &BaseConversion,
+    dividends: &mut [Poly<Eval>],
+    rows: usize,
+) -> Vec<Poly<Eval>> {
+    let fresh = |_: &Poly<Eval>| Poly::<Eval>::uninit_pooled(cx.params.n(), rows);
+    let mut quotients: Vec<_> = dividends.iter().map(fresh).collect();
+    let outputs = quotients.iter_mut().map(Poly::rows_mut).collect();
+    mod_down(cx, conversion, dividends, outputs, |quotient, out| {
+        quotient.write(cx, out)
+    });
+    quotients
+}
+
+/// Divides by q_level: `level` rows remain. The operands are left alone.
+pub(crate) fn rescale(cx: Context<'_>, parts: &[Poly<Eval>], level: usize) -> Vec<Poly<Eval>> {
+    let (n, conversion) = (cx.params.n(), cx.tables().rescale(level));
+    let mut last = Poly::<Coeff>::uninit_pooled(n, parts.len());
+    let rows = last.rows_mut().into_iter().zip(parts).collect();
+    cx.workers
+        .for_each(rows, n * 4, |(row, part): (&mut [u64], &Poly<Eval>)| {
+            let scale = &conversion.sources[0].scale;
+            chain::ntt(cx.params, level).inverse_scaled_to(cx.path(), row, part.row(level), scale);
+        });
+    let mut quotients: Vec<_> = parts
+        .iter()
+        .map(|_| Poly::<Eval>::uninit_pooled(n, level))
+        .collect();
+    let rows = quotients.iter_mut().enumerate().flat_map(|(part, poly)| {
+        poly.rows_mut()
+            .into_iter()
+            .enumerate()
+            .map(move |(row, out)| (part, row, out))
+    });
+    cx.workers.for_each(
+        rows.collect(),
+        n * 4,
+        |(part, row, out): (usize, usize, &mut [u64])| {
+            let mut converted = Poly::<Eval>::uninit_pooled(n, 1);
+            extend_row(cx, conversion, &[last.row(part)], row, converted.row_mut(0));
+            let (m, inverse) = (
+                chain::modulus(cx.params, row),
+                &conversion.target(row).inverse,
+            );
+            kernel::sub_mul_scalar(
+                cx.path(),
+                out,
+                parts[part].row(row),
+                converted.row(0),
+                inverse,
+                m,
+            );
+        },
+    );
+    quotients
+}
