@@ -9,6 +9,7 @@ mod keygen;
 pub mod keys;
 mod keyswitch;
 pub mod params;
+pub mod wire;
 mod workers;
 
 pub use cipher::{Ciphertext, ParametersTag, Plaintext};

@@ -1,7 +1,37 @@
-//! The Python face of the Rust core.
+//! The Python face of the Rust core: module `tacit._native`, described for Python in `src/tacit/_native.pyi`.
+//!
+//! Objects are immutable and may be shared between threads. Whatever takes long runs without the interpreter lock.
+
+mod cipher;
+mod cpu;
+mod error;
+mod evaluator;
+mod keys;
+mod parameters;
+mod randomness;
+mod threads;
+mod values;
+
 use pyo3::prelude::*;
 
+/// What the largest moduli of `security_table` stand on.
+const SECURITY_SOURCE: &str = "ia.cr/2024/463 (Security Guidelines for Implementing Homomorphic Encryption), table 5.2: \
+     128-bit classical security, uniform ternary secret, discrete Gaussian error of standard deviation 3.19";
+
+/// The Rust core of Tacit.
 #[pymodule]
-fn _native(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("SECURITY_SOURCE", SECURITY_SOURCE)?;
+    module.add_class::<cipher::PyCiphertext>()?;
+    module.add_class::<cipher::PyPlaintext>()?;
+    module.add_class::<evaluator::PyEvaluator>()?;
+    module.add_class::<keys::PyEvaluationKeys>()?;
+    module.add_class::<keys::PyPublicKey>()?;
+    module.add_class::<keys::PySecretKey>()?;
+    module.add_class::<parameters::PyParameters>()?;
+    module.add_function(wrap_pyfunction!(cpu::_bench_ntt, module)?)?;
+    module.add_function(wrap_pyfunction!(cpu::cpu_path, module)?)?;
+    module.add_function(wrap_pyfunction!(cpu::cpu_paths, module)?)?;
+    module.add_function(wrap_pyfunction!(parameters::security_table, module)?)?;
     Ok(())
 }

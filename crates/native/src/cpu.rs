@@ -1,0 +1,73 @@
+//! Choice of the instruction set.
+
+use std::time::Instant;
+
+use pyo3::prelude::*;
+use tacit_ring::{CpuPath, Modulus, NttTable, ntt_primes};
+
+use crate::error::Class;
+
+const VARIABLE: &str = "TACIT_CPU";
+
+/// The names of the paths that this CPU can run, slowest first.
+#[pyfunction]
+pub(crate) fn cpu_paths() -> Vec<&'static str> {
+    CpuPath::all_available()
+        .into_iter()
+        .map(CpuPath::name)
+        .collect()
+}
+
+/// The path that `cpu=name` stands for.
+#[pyfunction]
+#[pyo3(signature = (name=None))]
+pub(crate) fn cpu_path(name: Option<&str>) -> PyResult<&'static str> {
+    chosen(name).map(CpuPath::name)
+}
+
+/// `name`, else the environment variable, else the fastest; the first two must be known and available.
+pub(crate) fn chosen(name: Option<&str>) -> PyResult<CpuPath> {
+    let (source, name) = match (name, std::env::var_os(VARIABLE)) {
+        (Some(name), _) => ("'cpu' parameter", name.to_owned()),
+        (None, Some(value)) if !value.is_empty() => {
+            (VARIABLE, value.to_string_lossy().into_owned())
+        }
+        (None, _) => return Ok(CpuPath::detect()),
+    };
+    let hint = format!("use one of: {}", cpu_paths().join(", "));
+    match CpuPath::from_name(&name) {
+        Some(path) if path.is_available() => Ok(path),
+        Some(_) => Err(Class::InvalidParameter.error(
+            format!("{source}: this CPU cannot run the '{name}' path"),
+            &hint,
+        )),
+        None => Err(Class::InvalidParameter
+            .error(format!("{source}: there is no path called '{name}'"), &hint)),
+    }
+}
+
+/// Seconds of one forward transform modulo a 50-bit prime: the best of `repeats` runs.
+#[pyfunction]
+#[pyo3(signature = (log_n, repeats, cpu=None))]
+pub(crate) fn _bench_ntt(
+    py: Python<'_>,
+    log_n: u32,
+    repeats: u32,
+    cpu: Option<&str>,
+) -> PyResult<f64> {
+    let path = chosen(cpu)?;
+    crate::error::detached(py, || {
+        let m = Modulus::new(ntt_primes(log_n, 50, 1, &[])?[0])?;
+        let table = NttTable::new(log_n, &m)?;
+        let mut row: Vec<u64> = (0..table.n() as u64)
+            .map(|i| m.reduce(i.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+            .collect();
+        let mut best = f64::INFINITY;
+        for _ in 0..repeats.max(1) {
+            let start = Instant::now();
+            table.forward(path, &mut row);
+            best = best.min(start.elapsed().as_secs_f64());
+        }
+        Ok(best)
+    })
+}
