@@ -14,6 +14,8 @@ pub struct Modulus {
     one_shoup64: u64,
     /// `floor(2^52 / q)`: Shoup quotient of 1.
     one_shoup52: u64,
+    /// `floor(2^(bits+63) / q)`, for Shoup quotients.
+    inverse: u64,
     /// `2^64 mod q`.
     r64: Scalar,
     /// `2^52 mod q`.
@@ -60,6 +62,7 @@ impl Modulus {
             barrett: ((1u128 << (2 * bits)) / q as u128) as u64,
             one_shoup64: ((1u128 << 64) / q as u128) as u64,
             one_shoup52: (1u64 << 52) / q,
+            inverse: ((1u128 << (bits + 63)) / q as u128) as u64,
             r64: Scalar::new(((1u128 << 64) % q as u128) as u64, q),
             r52: Scalar::new((1u64 << 52) % q, q),
         })
@@ -89,7 +92,39 @@ impl Modulus {
 
     /// `value mod q` as a fixed multiplicand; any `value`.
     pub fn scalar(&self, value: u64) -> Scalar {
-        Scalar::new(self.reduce(value), self.q)
+        let value = self.reduce(value);
+        Scalar {
+            value,
+            shoup52: self.shoup52(value),
+            shoup64: self.shoup64(value),
+        }
+    }
+
+    /// `floor(w·2^52 / q)` for `w` in `[0, q)`, without a division.
+    pub(crate) fn shoup52(&self, w: u64) -> u64 {
+        // The estimate is at most 1 too small: w < q < 2^bits, and inverse·2^-(bits+63) is at most 2^-(bits+63) too small.
+        self.shoup(
+            w,
+            ((w as u128 * self.inverse as u128) >> (self.bits + 11)) as u64,
+            52,
+        )
+    }
+
+    /// `floor(w·2^64 / q)` for `w` in `[0, q)`, without a division.
+    pub(crate) fn shoup64(&self, w: u64) -> u64 {
+        // The estimate is at most 2 too small.
+        self.shoup(
+            w,
+            ((w as u128 * self.inverse as u128) >> (self.bits - 1)) as u64,
+            64,
+        )
+    }
+
+    /// Corrects an estimate of `floor(w·2^shift / q)` that is at most 2 too small.
+    fn shoup(&self, w: u64, estimate: u64, shift: u32) -> u64 {
+        let shifted = w.checked_shl(shift).unwrap_or(0);
+        let rest = shifted.wrapping_sub(estimate.wrapping_mul(self.q)); // [0, 3q), modulo 2^64
+        estimate + u64::from(rest >= self.q) + u64::from(rest >= 2 * self.q)
     }
 
     /// `a mod q` for any `a`.

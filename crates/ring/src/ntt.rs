@@ -1,6 +1,10 @@
 //! The negacyclic number theoretic transform.
 
+#[cfg(target_arch = "x86_64")]
+mod ifma;
 mod portable;
+
+use std::sync::OnceLock;
 
 use crate::cpu::CpuPath;
 use crate::error::RingError;
@@ -18,15 +22,19 @@ pub struct NttTable {
     modulus: Modulus,
     /// `ψ`.
     psi: u64,
-    /// `ψ^brv(i)`, `i < N`; entry 0 is unused.
-    roots: Vec<Root>,
-    /// `ψ^-brv(i)`, `i < N`; entry 0 is unused.
-    inverse_roots: Vec<Root>,
     /// `N^-1`.
     n_inverse: u64,
     /// Factor 1, offset 0.
     plain_inverse: InverseScale,
+    /// Tables of each path for the two directions, made when the path is first used.
+    portable: [OnceLock<Vec<Root>>; 2],
+    #[cfg(target_arch = "x86_64")]
+    ifma: [OnceLock<ifma::Roots>; 2],
 }
+
+/// Index of the two directions.
+const FORWARD: usize = 0;
+const INVERSE: usize = 1;
 
 /// What the last butterflies of an inverse transform multiply by and add; made by [`NttTable::inverse_scale`] for that
 /// table alone.
@@ -66,30 +74,20 @@ impl NttTable {
             .find(|&x| modulus.pow(x, (q - 1) / 2) == q - 1)
             .unwrap_or(1);
         let psi = modulus.pow(nonresidue, (q - 1) / order);
-        let roots = bit_reversed_powers(log_n, psi, modulus);
-        let inverse_roots = bit_reversed_powers(log_n, modulus.inv(psi), modulus);
-        let as_roots = |powers: &[Scalar]| {
-            powers
-                .iter()
-                .map(|w| Root {
-                    value: w.value,
-                    shoup64: w.shoup64,
-                })
-                .collect::<Vec<Root>>()
-        };
         let n_inverse = modulus.inv(1 << log_n);
         let mut table = Self {
             log_n,
             modulus: *modulus,
             psi,
-            roots: as_roots(&roots),
-            inverse_roots: as_roots(&inverse_roots),
             n_inverse,
             plain_inverse: InverseScale {
                 low: modulus.scalar(0),
                 high: modulus.scalar(0),
                 offset: 0,
             },
+            portable: Default::default(),
+            #[cfg(target_arch = "x86_64")]
+            ifma: Default::default(),
         };
         table.plain_inverse = table.inverse_scale(1, 0);
         Ok(table)
@@ -117,16 +115,26 @@ impl NttTable {
 
     /// Natural order, `[0, 4q)` → bit-reversed order, canonical. In place.
     pub fn forward(&self, path: CpuPath, row: &mut [u64]) {
-        self.check(row.len());
-        path.checked();
-        portable::forward(row, &self.roots, &self.modulus, true);
+        self.forward_to_range(path, row, true);
     }
 
     /// Natural order, `[0, 4q)` → bit-reversed order, `[0, 4q)`. In place.
     pub fn forward_lazy(&self, path: CpuPath, row: &mut [u64]) {
+        self.forward_to_range(path, row, false);
+    }
+
+    fn forward_to_range(&self, path: CpuPath, row: &mut [u64], canonical: bool) {
         self.check(row.len());
-        path.checked();
-        portable::forward(row, &self.roots, &self.modulus, false);
+        match path.checked() {
+            #[cfg(target_arch = "x86_64")]
+            CpuPath::Ifma if row.len() >= ifma::MIN_N => {
+                let roots = self.ifma[FORWARD]
+                    .get_or_init(|| ifma::Roots::new(self.log_n, self.psi, &self.modulus));
+                // SAFETY: `checked` made sure that this CPU has the instructions.
+                unsafe { ifma::forward(row, roots, &self.modulus, canonical) }
+            }
+            _ => portable::forward(row, self.portable_roots(FORWARD), &self.modulus, canonical),
+        }
     }
 
     /// Natural order, any words below `2^52` → bit-reversed order, canonical. Out of place; the residues are taken on the
@@ -145,7 +153,9 @@ impl NttTable {
     pub fn inverse_scale(&self, factor: u64, offset: u64) -> InverseScale {
         let m = &self.modulus;
         let low = m.scalar(m.mul(m.reduce(factor), self.n_inverse));
-        let high = m.scalar(m.mul(low.value, self.inverse_roots[1].value));
+        // The twiddle factor of the root of the tree: ψ^-brv(1) = ψ^(-N/2).
+        let top = m.pow(m.inv(self.psi), 1 << (self.log_n - 1));
+        let high = m.scalar(m.mul(low.value, top));
         InverseScale {
             low,
             high,
@@ -157,8 +167,17 @@ impl NttTable {
     /// its offset at every coefficient. In place, at the price of [`NttTable::inverse`].
     pub fn inverse_scaled(&self, path: CpuPath, row: &mut [u64], scale: &InverseScale) {
         self.check(row.len());
-        path.checked();
-        portable::inverse(row, &self.inverse_roots, scale, &self.modulus);
+        match path.checked() {
+            #[cfg(target_arch = "x86_64")]
+            CpuPath::Ifma if row.len() >= ifma::MIN_N => {
+                let base = || self.modulus.inv(self.psi);
+                let roots = self.ifma[INVERSE]
+                    .get_or_init(|| ifma::Roots::new(self.log_n, base(), &self.modulus));
+                // SAFETY: `checked` made sure that this CPU has the instructions.
+                unsafe { ifma::inverse(row, roots, scale, &self.modulus) }
+            }
+            _ => portable::inverse(row, self.portable_roots(INVERSE), scale, &self.modulus),
+        }
     }
 
     /// [`NttTable::inverse_scaled`] out of place.
@@ -175,18 +194,35 @@ impl NttTable {
         self.inverse_scaled(path, out, scale);
     }
 
+    fn portable_roots(&self, direction: usize) -> &[Root] {
+        self.portable[direction].get_or_init(|| {
+            let base = if direction == FORWARD {
+                self.psi
+            } else {
+                self.modulus.inv(self.psi)
+            };
+            let powers = bit_reversed_powers(self.log_n, base, &self.modulus);
+            powers
+                .into_iter()
+                .map(|value| Root {
+                    value,
+                    shoup64: self.modulus.shoup64(value),
+                })
+                .collect()
+        })
+    }
+
     fn check(&self, len: usize) {
         assert_eq!(len, self.n(), "row length and ring degree differ");
     }
 }
 
 /// `base^brv(i)` for `i < 2^log_n`.
-fn bit_reversed_powers(log_n: u32, base: u64, modulus: &Modulus) -> Vec<Scalar> {
-    let n = 1usize << log_n;
-    let mut powers = vec![modulus.scalar(1); n];
+fn bit_reversed_powers(log_n: u32, base: u64, modulus: &Modulus) -> Vec<u64> {
+    let mut powers = vec![1; 1 << log_n];
     let mut power = 1;
-    for i in 0..n {
-        powers[i.reverse_bits() >> (usize::BITS - log_n)] = modulus.scalar(power);
+    for i in 0..powers.len() {
+        powers[i.reverse_bits() >> (usize::BITS - log_n)] = power;
         power = modulus.mul(power, base);
     }
     powers

@@ -1,0 +1,124 @@
+//! Every path against the portable one.
+
+use tacit_ring::{CpuPath, Modulus, NttTable, ntt_primes};
+
+/// Rows whose words are below `bound`, with the edges of the range among them.
+fn row(n: usize, bound: u64, seed: u64) -> Vec<u64> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    (0..n)
+        .map(|i| match i % 23 {
+            3 => 0,
+            7 => bound - 1,
+            _ => {
+                state = state
+                    .wrapping_mul(0x5851_f42d_4c95_7f2d)
+                    .wrapping_add(0x1405_7b7e_f767_814f);
+                (state.rotate_left(32) as u128 * bound as u128 >> 64) as u64
+            }
+        })
+        .collect()
+}
+
+fn other_paths() -> impl Iterator<Item = CpuPath> {
+    CpuPath::all_available()
+        .into_iter()
+        .filter(|&path| path != CpuPath::Portable)
+}
+
+/// Degrees with the prime sizes that are tried there.
+fn rings() -> Vec<(u32, Modulus)> {
+    let mut rings = Vec::new();
+    for log_n in 4..=16 {
+        for bits in [20, 25, 30, 40, 45, 46, 47, 49, 50] {
+            if log_n > 13 && ![40, 45, 50].contains(&bits) {
+                continue;
+            }
+            rings.push((
+                log_n,
+                Modulus::new(ntt_primes(log_n, bits, 1, &[]).unwrap()[0]).unwrap(),
+            ));
+        }
+    }
+    rings
+}
+
+#[test]
+fn forward_transforms_agree() {
+    for (log_n, m) in rings() {
+        let (n, q) = (1 << log_n, m.q());
+        let table = NttTable::new(log_n, &m).unwrap();
+        for (input, name) in [
+            (row(n, 4 * q, 1), "random"),
+            (vec![4 * q - 1; n], "4q - 1"),
+            (vec![q - 1; n], "q - 1"),
+            (vec![0; n], "0"),
+        ] {
+            let mut expected = input.clone();
+            table.forward(CpuPath::Portable, &mut expected);
+            assert!(expected.iter().all(|&x| x < q));
+            for path in other_paths() {
+                let (mut canonical, mut lazy) = (input.clone(), input.clone());
+                table.forward(path, &mut canonical);
+                assert!(
+                    canonical == expected,
+                    "{path} n = 2^{log_n}, q = {q}, {name}"
+                );
+                table.forward_lazy(path, &mut lazy);
+                assert!(
+                    lazy.iter().all(|&x| x < 4 * q),
+                    "{path} n = 2^{log_n}, q = {q}, {name}: range"
+                );
+                lazy.iter_mut().for_each(|x| *x %= q);
+                assert!(
+                    lazy == expected,
+                    "{path} n = 2^{log_n}, q = {q}, {name}: lazy"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn inverse_transforms_agree() {
+    for (log_n, m) in rings() {
+        let (n, q) = (1 << log_n, m.q());
+        let table = NttTable::new(log_n, &m).unwrap();
+        let scale = table.inverse_scale(q - 5, q - 2);
+        for (input, name) in [
+            (row(n, 2 * q, 2), "random"),
+            (vec![2 * q - 1; n], "2q - 1"),
+            (vec![q - 1; n], "q - 1"),
+            (vec![0; n], "0"),
+        ] {
+            let mut expected = input.clone();
+            table.inverse(CpuPath::Portable, &mut expected);
+            assert!(expected.iter().all(|&x| x < q));
+            let scaled: Vec<u64> = expected
+                .iter()
+                .map(|&x| m.add(m.mul(x, q - 5), q - 2))
+                .collect();
+            for path in CpuPath::all_available() {
+                let mut plain = input.clone();
+                table.inverse(path, &mut plain);
+                assert!(plain == expected, "{path} n = 2^{log_n}, q = {q}, {name}");
+                let (mut in_place, mut out_of_place) = (input.clone(), vec![1; n]);
+                table.inverse_scaled(path, &mut in_place, &scale);
+                assert!(
+                    in_place == scaled,
+                    "{path} n = 2^{log_n}, q = {q}, {name}: scaled"
+                );
+                table.inverse_scaled_to(path, &mut out_of_place, &input, &scale);
+                assert!(
+                    out_of_place == scaled,
+                    "{path} n = 2^{log_n}, q = {q}, {name}: scaled to"
+                );
+                // The transforms undo each other.
+                table.forward(path, &mut plain);
+                assert!(
+                    plain.iter().zip(&input).all(|(&x, &y)| x == y % q),
+                    "{path} n = 2^{log_n}, q = {q}"
+                );
+            }
+        }
+    }
+}
