@@ -59,7 +59,9 @@ def test_parquet_is_read(tmp_path: pathlib.Path) -> None:
         (f"1,x{SECRET}\n3,4\n", ["row 1", "`2`"]),
     ],
 )
-def test_a_bad_cell_is_named_by_place_and_not_shown(tmp_path: pathlib.Path, text: str, where: list[str]) -> None:
+def test_a_bad_cell_is_named_by_place_and_not_shown(
+    tmp_path: pathlib.Path, text: str, where: list[str]
+) -> None:
     path = tmp_path / "data.csv"
     path.write_text(text)
     with pytest.raises(DataError) as caught:

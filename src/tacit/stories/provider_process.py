@@ -6,12 +6,13 @@ Started as `python -m tacit.stories.provider_process`; frames arrive on stdin an
 from __future__ import annotations
 
 import collections
+import contextlib
 import json
 import os
 import sys
 
 import tacit
-from tacit.errors import InternalError, MalformedMessageError, TacitError
+from tacit.errors import InternalError, MalformedMessageError, PeerError, TacitError
 from tacit.stories.pipe import Frame, Kind, Pipe
 from tacit.stories.ward import Ward, admit, fit
 
@@ -72,10 +73,18 @@ class Desk:
 
 
 def main() -> None:
-    """Serve the owner on stdin and stdout until it closes them."""
+    """Serve the owner on stdin and stdout until it closes them; status 4 when it broke off or broke the framing."""
     writing = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a stray print must not end up between two frames
     pipe = Pipe(sys.stdin.fileno(), writing, peer="the owner", silence_s=None)
+    with contextlib.suppress(PeerError):
+        serve(pipe)
+        return
+    sys.exit(4)
+
+
+def serve(pipe: Pipe) -> None:
+    """Answer frames until the stream ends between two of them."""
     with pipe.working():
         desk = Desk(admit())
     while (frame := pipe.receive()) is not None:
