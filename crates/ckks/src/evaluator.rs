@@ -2,6 +2,8 @@
 //!
 //! Every operation returns a new ciphertext and leaves its operands alone. Levels and scales are checked, never
 //! adjusted behind the caller's back: see the errors of each operation.
+mod combination;
+mod linear;
 mod product;
 mod rotation;
 

@@ -8,6 +8,7 @@ pub mod evaluator;
 mod keygen;
 pub mod keys;
 mod keyswitch;
+pub mod linear;
 pub mod params;
 pub mod wire;
 mod workers;
@@ -17,4 +18,5 @@ pub use encoding::{decode, decode_real, encode, encode_constant, encode_qp, enco
 pub use error::{CkksError, Result};
 pub use evaluator::Evaluator;
 pub use keys::{EvaluationKeys, PublicKey, SecretKey, SwitchingKey};
+pub use linear::LinearMap;
 pub use params::{ERROR_STD, Parameters, ParametersLiteral, SECURITY_TABLE, max_log_qp};

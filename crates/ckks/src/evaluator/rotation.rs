@@ -14,9 +14,9 @@ use tacit_ring::{Automorphism, Eval, Poly, kernel};
 const HOISTED_BATCH_BYTES: usize = 256 << 20;
 
 /// A key and the permutation that belongs to it.
-struct Step<'a> {
-    key: &'a SwitchingKey,
-    automorphism: Arc<Automorphism>,
+pub(super) struct Step<'a> {
+    pub(super) key: &'a SwitchingKey,
+    pub(super) automorphism: Arc<Automorphism>,
 }
 
 impl Evaluator {
@@ -27,13 +27,13 @@ impl Evaluator {
     /// [`crate::CkksError::DegreeMismatch`] unless the degree is 1, [`crate::CkksError::ParametersMismatch`].
     pub fn rotate(&self, a: &Ciphertext, k: i64) -> Result<Ciphertext> {
         self.check_degree("rotate", a, 1)?;
-        match self.params.galois_element(k) {
-            1 => Ok(Ciphertext {
+        Ok(match self.rotation_step(k, a.level)? {
+            Some(step) => self.apply(a, &step),
+            None => Ciphertext {
                 seed: None,
                 ..a.clone()
-            }),
-            g => self.apply(a, g, Some(k)),
-        }
+            },
+        })
     }
 
     /// Every slot's complex conjugate.
@@ -42,7 +42,8 @@ impl Evaluator {
     /// As [`Self::rotate`].
     pub fn conjugate(&self, a: &Ciphertext) -> Result<Ciphertext> {
         self.check_degree("conjugate", a, 1)?;
-        self.apply(a, self.params.conjugation_element(), None)
+        let step = self.step(self.params.conjugation_element(), None, a.level)?;
+        Ok(self.apply(a, &step))
     }
 
     /// The rotations of one ciphertext by each of `ks`, in their order. The decomposition is shared (hoisting: Halevi,
@@ -52,11 +53,8 @@ impl Evaluator {
     /// As [`Self::rotate`].
     pub fn rotate_hoisted(&self, a: &Ciphertext, ks: &[i64]) -> Result<Vec<Ciphertext>> {
         self.check_degree("rotate_hoisted", a, 1)?;
-        let steps = ks.iter().map(|&k| match self.params.galois_element(k) {
-            1 => Ok(None),
-            g => self.step(g, Some(k), a.level).map(Some),
-        });
-        let steps = steps.collect::<Result<Vec<Option<Step<'_>>>>>()?;
+        let steps = ks.iter().map(|&k| self.rotation_step(k, a.level));
+        let steps = steps.collect::<Result<Vec<_>>>()?;
         let moving: Vec<&Step<'_>> = steps.iter().flatten().collect();
         let pair_bytes = 2 * 8 * self.params.n() * (a.level + 1 + self.params.alpha());
         let batch = (HOISTED_BATCH_BYTES / pair_bytes).max(1);
@@ -103,6 +101,14 @@ impl Evaluator {
         Ok(sum)
     }
 
+    /// Key and permutation of the rotation by `k`; `None` when it moves nothing.
+    pub(super) fn rotation_step(&self, k: i64, level: usize) -> Result<Option<Step<'_>>> {
+        match self.params.galois_element(k) {
+            1 => Ok(None),
+            g => self.step(g, Some(k), level).map(Some),
+        }
+    }
+
     fn step(&self, g: u64, rotation: Option<i64>, level: usize) -> Result<Step<'_>> {
         let key = self.galois_key(g, rotation, level)?;
         Ok(Step {
@@ -111,20 +117,12 @@ impl Evaluator {
         })
     }
 
-    fn apply(&self, a: &Ciphertext, g: u64, rotation: Option<i64>) -> Result<Ciphertext> {
-        let step = self.step(g, rotation, a.level)?;
-        Ok(self.workers.enter(|| {
-            let cx = self.context();
-            let mut pair = multiply_by_key(
-                cx,
-                &a.parts[1],
-                a.level,
-                step.key,
-                None,
-                cx.tables().mod_down(),
-            );
+    fn apply(&self, a: &Ciphertext, step: &Step<'_>) -> Ciphertext {
+        self.workers.enter(|| {
+            let (cx, division) = (self.context(), self.context().tables().mod_down());
+            let mut pair = multiply_by_key(cx, &a.parts[1], a.level, step.key, None, division);
             self.finish_rotation(cx, a, &mut pair, &step.automorphism)
-        }))
+        })
     }
 
     fn rotate_batch(

@@ -1,0 +1,343 @@
+//! Linear maps with double hoisting (Bossuat et al., ia.cr/2020/1203, algorithm 6).
+//!
+//! Baby-step rotations stay over Q_l·P; they are multiplied by diagonals encoded over Q_l·P and summed without
+//! reduction in between. Of each giant step only the second part is brought down to Q_l, to be decomposed again; all
+//! sums meet over Q_l·P, and one division by P (or by P·q_l, which is also the rescale) ends the map.
+use super::Evaluator;
+use super::rotation::Step;
+use crate::chain;
+use crate::cipher::{Ciphertext, ParametersTag};
+use crate::error::{CkksError, Result};
+use crate::keyswitch::{
+    Context, Decomposition, Pair, mod_down_to, new_pair, pair_rows, rescale, scale_source,
+};
+use crate::linear::{Giant, LinearMap};
+use tacit_ring::{Eval, Poly, kernel};
+
+/// A baby step j; `None` for the one that moves nothing.
+type Baby<'a> = (i64, Option<Step<'a>>);
+
+/// Σ_j diagonal_j ⊙ rot(x, j) of one giant step: over Q_l·P and times P when a baby step is a rotation, else over Q_l.
+struct InnerSum {
+    pair: Pair,
+    times_p: bool,
+}
+
+impl Evaluator {
+    /// The map applied to the slots of `a`; scales multiply, and with `rescaled` the result is divided by q_level
+    /// in the same step as by P.
+    ///
+    /// # Errors
+    /// [`CkksError::MissingGaloisKey`] and [`CkksError::KeyLevelTooLow`] for [`LinearMap::rotations`],
+    /// [`CkksError::LevelMismatch`] when the map was encoded for a lower level, [`CkksError::LevelUnderflow`],
+    /// [`CkksError::ScaleOverflow`], [`CkksError::DegreeMismatch`] unless the degree is 1,
+    /// [`CkksError::ParametersMismatch`].
+    pub fn linear(&self, a: &Ciphertext, map: &LinearMap, rescaled: bool) -> Result<Ciphertext> {
+        self.check_degree("linear", a, 1)?;
+        map.tag.check(&self.params, "the linear map")?;
+        if map.level < a.level {
+            return Err(CkksError::LevelMismatch {
+                op: "linear",
+                left: a.level,
+                right: map.level,
+            });
+        }
+        let product = self.check_product("linear", a.level, a.scale, map.scale)?;
+        let scale = if rescaled {
+            self.rescaled("linear", a.level, product)?
+        } else {
+            product
+        };
+        let babies = map
+            .baby_steps()
+            .into_iter()
+            .map(|j| Ok((j, self.rotation_step(j, a.level)?)));
+        let babies = babies.collect::<Result<Vec<Baby<'_>>>>()?;
+        let giants = map
+            .giants
+            .iter()
+            .map(|giant| self.rotation_step(giant.rotation, a.level));
+        let giants = giants.collect::<Result<Vec<_>>>()?;
+        let parts = self.workers.enter(|| {
+            let sums = self.inner_sums(a, map, &babies);
+            self.outer_sum(a.level, sums, &giants, rescaled)
+        });
+        let level = if rescaled { a.level - 1 } else { a.level };
+        Ok(Ciphertext {
+            parts,
+            level,
+            scale,
+            seed: None,
+            tag: ParametersTag::of(&self.params),
+        })
+    }
+
+    fn inner_sums(&self, a: &Ciphertext, map: &LinearMap, babies: &[Baby<'_>]) -> Vec<InnerSum> {
+        let (cx, n, level) = (self.context(), self.params.n(), a.level);
+        let times_p = babies.iter().any(|(_, step)| step.is_some());
+        let mut pairs: Vec<Pair> = map
+            .giants
+            .iter()
+            .map(|_| match times_p {
+                true => new_pair(cx, level),
+                false => [0, 1].map(|_| Poly::uninit_pooled(n, level + 1)),
+            })
+            .collect();
+        let outputs = transpose(pairs.iter_mut().map(pair_rows));
+        if !times_p {
+            let items = outputs.into_iter().enumerate().collect();
+            cx.workers.for_each(
+                items,
+                4 * n,
+                |(row, outputs): (usize, Vec<[&mut [u64]; 2]>)| {
+                    let m = &self.params.q()[row];
+                    for (giant, out) in map.giants.iter().zip(outputs) {
+                        for (out, part) in out.into_iter().zip(&a.parts) {
+                            // Without baby rotations every giant step has the one diagonal j = 0.
+                            let diagonal = giant.diagonals[0].1.row(row);
+                            kernel::mul(cx.path(), out, part.row(row), diagonal, m);
+                        }
+                    }
+                },
+            );
+            return pairs
+                .into_iter()
+                .map(|pair| InnerSum { pair, times_p })
+                .collect();
+        }
+        let decomposition = Decomposition::new(cx, &a.parts[1], level);
+        decomposition.for_each_row(cx, outputs, |row, digits, outputs| {
+            let rotated = rotated_rows(cx, a, row, digits, babies);
+            let index = chain::index_of_row(&self.params, level, row);
+            for (giant, [out0, out1]) in map.giants.iter().zip(outputs) {
+                inner_sum_row(cx, map, giant, babies, &rotated, row, level, [out0, out1]);
+                if giant.rotation != 0 {
+                    scale_source(cx, cx.tables().mod_down(), index, out1);
+                }
+            }
+        });
+        pairs
+            .into_iter()
+            .map(|pair| InnerSum { pair, times_p })
+            .collect()
+    }
+
+    /// Σ rot(sum, giant) over Q_l·P, then the division.
+    fn outer_sum(
+        &self,
+        level: usize,
+        sums: Vec<InnerSum>,
+        giants: &[Option<Step<'_>>],
+        rescaled: bool,
+    ) -> Vec<Poly<Eval>> {
+        let cx = self.context();
+        let (mut total, mut moving) = (None, Vec::new());
+        for (sum, step) in sums.into_iter().zip(giants) {
+            match step {
+                Some(step) => moving.push((sum, step)),
+                None => total = Some(sum),
+            }
+        }
+        // Only a product with a diagonal: nothing was multiplied by P.
+        if moving.is_empty()
+            && let Some(InnerSum {
+                pair,
+                times_p: false,
+            }) = total
+        {
+            return if rescaled {
+                rescale(cx, &pair, level)
+            } else {
+                pair.into()
+            };
+        }
+        let mut total = match total {
+            Some(InnerSum {
+                pair,
+                times_p: true,
+            }) => pair,
+            Some(InnerSum {
+                pair,
+                times_p: false,
+            }) => self.times_p(&pair, level),
+            None => [0, 1].map(|_| Poly::zeroed(self.params.n(), level + 1 + self.params.alpha())),
+        };
+        for (sum, step) in moving {
+            self.add_rotated(level, sum, step, &mut total);
+        }
+        let division = if rescaled {
+            cx.tables().mod_down_rescale(level)
+        } else {
+            cx.tables().mod_down()
+        };
+        let rows = pair_rows(&mut total)
+            .into_iter()
+            .enumerate()
+            .flat_map(|(row, pair)| pair.map(|x| (row, x)));
+        let sources = rows
+            .skip(2 * if rescaled { level } else { level + 1 })
+            .collect();
+        cx.workers.for_each(
+            sources,
+            4 * self.params.n(),
+            |(row, x): (usize, &mut [u64])| {
+                scale_source(
+                    cx,
+                    division,
+                    chain::index_of_row(&self.params, level, row),
+                    x,
+                );
+            },
+        );
+        mod_down_to(
+            cx,
+            division,
+            &mut total,
+            if rescaled { level } else { level + 1 },
+        )
+    }
+
+    /// total += rot(sum, step), over Q_l·P.
+    fn add_rotated(&self, level: usize, sum: InnerSum, step: &Step<'_>, total: &mut Pair) {
+        let (cx, n) = (self.context(), self.params.n());
+        let InnerSum {
+            pair: [first, second],
+            times_p,
+        } = sum;
+        let operand = if times_p {
+            let down = mod_down_to(cx, cx.tables().mod_down(), &mut [second], level + 1);
+            down.into_iter().next()
+        } else {
+            Some(second)
+        };
+        // One dividend gives one quotient.
+        let Some(operand) = operand else { return };
+        let decomposition = Decomposition::new(cx, &operand, level);
+        decomposition.for_each_row(cx, pair_rows(total), |row, digits, [out0, out1]| {
+            let index = chain::index_of_row(&self.params, level, row);
+            let (m, path) = (chain::modulus(&self.params, index), cx.path());
+            let mut scratch = Poly::<Eval>::uninit_pooled(n, 2);
+            let mut rows = scratch.rows_mut().into_iter();
+            let (Some(u0), Some(u1)) = (rows.next(), rows.next()) else {
+                return;
+            };
+            let (b, a) = step.key.rows(level, row, digits.len());
+            kernel::inner_product2(path, u0, u1, digits, &b, &a, m);
+            if times_p {
+                kernel::add_assign(path, u0, first.row(row), m);
+            } else if row <= level {
+                kernel::mul_scalar_add_assign(
+                    path,
+                    u0,
+                    first.row(row),
+                    cx.tables().special_product(row),
+                    m,
+                );
+            }
+            step.automorphism.apply_eval_add(path, out0, u0, m);
+            step.automorphism.apply_eval_add(path, out1, u1, m);
+        });
+    }
+
+    /// P·pair over Q_l·P.
+    fn times_p(&self, pair: &Pair, level: usize) -> Pair {
+        let cx = self.context();
+        [0, 1].map(|part| {
+            let mut out = Poly::<Eval>::zeroed(self.params.n(), level + 1 + self.params.alpha());
+            for (row, m) in self.params.q()[..=level].iter().enumerate() {
+                let p = cx.tables().special_product(row);
+                kernel::mul_scalar(cx.path(), out.row_mut(row), pair[part].row(row), p, m);
+            }
+            out
+        })
+    }
+}
+
+/// Row `row` of P·rot(x, j) for each baby step: rows 2i and 2i + 1 are the parts of step i. The rows of P of the step
+/// that moves nothing are zero.
+fn rotated_rows(
+    cx: Context<'_>,
+    a: &Ciphertext,
+    row: usize,
+    digits: &[&[u64]],
+    babies: &[Baby<'_>],
+) -> Poly<Eval> {
+    let (n, path, level) = (cx.params.n(), cx.path(), a.level);
+    let m = chain::modulus(cx.params, chain::index_of_row(cx.params, level, row));
+    let mut rotated = Poly::<Eval>::uninit_pooled(n, 2 * babies.len());
+    let mut scratch = Poly::<Eval>::uninit_pooled(n, 2);
+    let mut outputs = rotated.rows_mut().into_iter();
+    for (_, step) in babies {
+        let (Some(out0), Some(out1)) = (outputs.next(), outputs.next()) else {
+            break;
+        };
+        match step {
+            Some(step) => {
+                let mut rows = scratch.rows_mut().into_iter();
+                let (Some(u0), Some(u1)) = (rows.next(), rows.next()) else {
+                    break;
+                };
+                let (key_b, key_a) = step.key.rows(level, row, digits.len());
+                kernel::inner_product2(path, u0, u1, digits, &key_b, &key_a, m);
+                if row <= level {
+                    let p = cx.tables().special_product(row);
+                    kernel::mul_scalar_add_assign(path, u0, a.parts[0].row(row), p, m);
+                }
+                step.automorphism.apply_eval(path, out0, u0);
+                step.automorphism.apply_eval(path, out1, u1);
+            }
+            None if row <= level => {
+                let p = cx.tables().special_product(row);
+                kernel::mul_scalar(path, out0, a.parts[0].row(row), p, m);
+                kernel::mul_scalar(path, out1, a.parts[1].row(row), p, m);
+            }
+            None => {
+                out0.fill(0);
+                out1.fill(0);
+            }
+        }
+    }
+    rotated
+}
+
+/// Row `row` of Σ_j diagonal_j ⊙ rotated_j for one giant step.
+fn inner_sum_row(
+    cx: Context<'_>,
+    map: &LinearMap,
+    giant: &Giant,
+    babies: &[Baby<'_>],
+    rotated: &Poly<Eval>,
+    row: usize,
+    level: usize,
+    [out0, out1]: [&mut [u64]; 2],
+) {
+    let m = chain::modulus(cx.params, chain::index_of_row(cx.params, level, row));
+    let diagonal_row = if row <= level {
+        row
+    } else {
+        row - level + map.level
+    };
+    let (mut diagonals, mut first, mut second) = (Vec::new(), Vec::new(), Vec::new());
+    for (j, diagonal) in &giant.diagonals {
+        // Every j of the map is in its list of baby steps.
+        let Ok(position) = babies.binary_search_by_key(j, |baby| baby.0) else {
+            continue;
+        };
+        diagonals.push(diagonal.row(diagonal_row));
+        first.push(rotated.row(2 * position));
+        second.push(rotated.row(2 * position + 1));
+    }
+    kernel::inner_product2(cx.path(), out0, out1, &diagonals, &first, &second, m);
+}
+
+/// From a list of rows for each giant step to a list of giant steps for each row.
+fn transpose<T>(lists: impl Iterator<Item = Vec<T>>) -> Vec<Vec<T>> {
+    let mut by_row: Vec<Vec<T>> = Vec::new();
+    for list in lists {
+        by_row.resize_with(by_row.len().max(list.len()), Vec::new);
+        for (row, item) in by_row.iter_mut().zip(list) {
+            row.push(item);
+        }
+    }
+    by_row
+}
