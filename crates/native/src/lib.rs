@@ -18,6 +18,21 @@ use pyo3::prelude::*;
 const SECURITY_SOURCE: &str = "ia.cr/2024/463 (Security Guidelines for Implementing Homomorphic Encryption), table 5.2: \
      128-bit classical security, uniform ternary secret, discrete Gaussian error of standard deviation 3.19";
 
+/// The public names, in the order that the linter of the Python side wants.
+const PUBLIC: [&str; 11] = [
+    "SECURITY_SOURCE",
+    "Ciphertext",
+    "EvaluationKeys",
+    "Evaluator",
+    "Parameters",
+    "Plaintext",
+    "PublicKey",
+    "SecretKey",
+    "cpu_path",
+    "cpu_paths",
+    "security_table",
+];
+
 /// The Rust core of Tacit.
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -33,5 +48,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(cpu::cpu_path, module)?)?;
     module.add_function(wrap_pyfunction!(cpu::cpu_paths, module)?)?;
     module.add_function(wrap_pyfunction!(parameters::security_table, module)?)?;
+    module.setattr("__all__", PUBLIC.to_vec())?;
     Ok(())
 }
