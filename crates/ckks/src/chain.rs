@@ -1,36 +1,13 @@
-//! One index over all primes: q_0..q_L, then p_0..p_{K-1}.
-//!
-//! A polynomial over Q_l·P has rows q_0..q_l, p_0..p_{K-1}; [`index_of_row`] turns its row number into the index of
-//! the prime, which does not depend on the level.
+//! Rows and primes: all primes have one index, q_0..q_L, then p_0..p_{K-1}, as in `Parameters::modulus`.
 use crate::params::Parameters;
-use tacit_ring::{Modulus, NttTable};
+use core::ops::Range;
 
 /// Number of primes.
 pub(crate) fn len(params: &Parameters) -> usize {
     params.q().len() + params.p().len()
 }
 
-/// The prime with this index.
-pub(crate) fn modulus(params: &Parameters, index: usize) -> &Modulus {
-    let n_q = params.q().len();
-    if index < n_q {
-        &params.q()[index]
-    } else {
-        &params.p()[index - n_q]
-    }
-}
-
-/// The transform of the prime with this index.
-pub(crate) fn ntt(params: &Parameters, index: usize) -> &NttTable {
-    let n_q = params.q().len();
-    if index < n_q {
-        params.ntt_q(index)
-    } else {
-        params.ntt_p(index - n_q)
-    }
-}
-
-/// The prime of row `row` of a polynomial over Q_level·P.
+/// The prime of row `row` of a polynomial over Q_level·P, whose rows are q_0..q_level, p_0..p_{K-1}.
 pub(crate) fn index_of_row(params: &Parameters, level: usize, row: usize) -> usize {
     if row <= level {
         row
@@ -40,6 +17,6 @@ pub(crate) fn index_of_row(params: &Parameters, level: usize, row: usize) -> usi
 }
 
 /// Indices of the special primes.
-pub(crate) fn special(params: &Parameters) -> core::ops::Range<usize> {
+pub(crate) fn special(params: &Parameters) -> Range<usize> {
     params.q().len()..len(params)
 }

@@ -7,7 +7,6 @@ mod linear;
 mod product;
 mod rotation;
 
-use crate::chain;
 use crate::cipher::{Ciphertext, ParametersTag, Plaintext, check_equal_scales, check_scale};
 use crate::encoding::encode_constant;
 use crate::error::{CkksError, Result};
@@ -384,7 +383,7 @@ impl Evaluator {
             rows.collect(),
             n,
             |(part, row, out): (usize, usize, &mut [u64])| {
-                body(part, row, chain::modulus(&self.params, row), out);
+                body(part, row, self.params.modulus(row), out);
             },
         );
         Ciphertext {

@@ -78,7 +78,7 @@ impl SecretKey {
     ) -> Result<SwitchingKey> {
         let mut square = self.poly.clone();
         for (row, out) in square.rows_mut().into_iter().enumerate() {
-            let m = chain::modulus(&self.params, row);
+            let m = self.params.modulus(row);
             kernel::mul(
                 self.params.path(),
                 out,
@@ -154,7 +154,7 @@ impl SecretKey {
             let mut b = small_error(params, rng, level, params.alpha());
             for row in 0..b.rows() {
                 let index = chain::index_of_row(params, level, row);
-                let (m, out) = (chain::modulus(params, index), b.row_mut(row));
+                let (m, out) = (params.modulus(index), b.row_mut(row));
                 subtract_product(params, out, a.row(row), to.row(index), index);
                 if index / params.alpha() == j && row <= level {
                     let p = params.keyswitch_tables().special_product(index);
@@ -205,12 +205,7 @@ pub(crate) fn expand(
     let mut a = Poly::<Eval>::uninit_pooled(params.n(), level + 1 + special);
     for (row, out) in a.rows_mut().into_iter().enumerate() {
         let index = chain::index_of_row(params, level, row);
-        sampler::uniform(
-            seed,
-            kind.number(digit, index),
-            out,
-            chain::modulus(params, index),
-        );
+        sampler::uniform(seed, kind.number(digit, index), out, params.modulus(index));
     }
     a
 }
@@ -232,8 +227,8 @@ pub(crate) fn lift(params: &Parameters, small: &[i8], level: usize, special: usi
     let mut poly = Poly::<Eval>::uninit_pooled(params.n(), level + 1 + special);
     for (row, out) in poly.rows_mut().into_iter().enumerate() {
         let index = chain::index_of_row(params, level, row);
-        sampler::lift_signed(out, small, chain::modulus(params, index));
-        chain::ntt(params, index).forward(params.path(), out);
+        sampler::lift_signed(out, small, params.modulus(index));
+        params.ntt(index).forward(params.path(), out);
     }
     poly
 }
@@ -246,7 +241,7 @@ pub(crate) fn subtract_product(
     b: &[u64],
     index: usize,
 ) {
-    let (path, m) = (params.path(), chain::modulus(params, index));
+    let (path, m) = (params.path(), params.modulus(index));
     kernel::neg_assign(path, out, m);
     kernel::mul_add_assign(path, out, a, b, m);
     kernel::neg_assign(path, out, m);

@@ -94,7 +94,7 @@ pub(crate) fn multiply_by_key(
     let mut out = new_pair(cx, level);
     decomposition.for_each_row(cx, pair_rows(&mut out), |row, digits, [out0, out1]| {
         let index = chain::index_of_row(cx.params, level, row);
-        let (m, path) = (chain::modulus(cx.params, index), cx.path());
+        let (m, path) = (cx.params.modulus(index), cx.path());
         let (b, a) = key.rows(level, row, digits.len());
         match added {
             Some([d0, d1]) if row <= level => {

@@ -66,20 +66,19 @@ fn combinations_of_ciphertexts() {
     let encrypted: Vec<_> = inputs.iter().map(|x| f.encrypt(x)).collect();
     let operands: Vec<_> = encrypted.iter().collect();
     let weights: Vec<f64> = (0..15).map(|i| (i as f64 - 7.0) / 5.0).collect();
-    for rescaled in [false, true] {
-        let outputs = f
-            .evaluator
-            .linear_combinations(&operands, &weights, 2f64.powi(36), rescaled)
-            .unwrap();
-        assert_eq!(outputs.len(), 3);
-        for (output, row) in outputs.iter().zip(weights.chunks(5)) {
-            let zero = vec![(0.0, 0.0); f.params.slots()];
-            let terms = row.iter().zip(&inputs);
-            let sum = terms.fold(zero, |sum, (w, x)| {
-                zip(&sum, x, |s, v| (s.0 + w * v.0, s.1 + w * v.1))
-            });
-            f.assert_decrypts(output, &sum, -22);
-        }
+    let outputs = f
+        .evaluator
+        .linear_combinations(&operands, &weights, 2f64.powi(36))
+        .unwrap();
+    assert_eq!(outputs.len(), 3);
+    for (output, row) in outputs.iter().zip(weights.chunks(5)) {
+        let zero = vec![(0.0, 0.0); f.params.slots()];
+        let terms = row.iter().zip(&inputs);
+        let sum = terms.fold(zero, |sum, (w, x)| {
+            zip(&sum, x, |s, v| (s.0 + w * v.0, s.1 + w * v.1))
+        });
+        f.assert_decrypts(output, &sum, -22);
+        f.assert_decrypts(&f.evaluator.rescale(output).unwrap(), &sum, -22);
     }
 }
 
@@ -118,12 +117,12 @@ fn misuse_has_typed_errors() {
     }
     let error = f
         .evaluator
-        .linear_combinations(&[&a], &[], 2f64.powi(20), false)
+        .linear_combinations(&[&a], &[], 2f64.powi(20))
         .unwrap_err();
     assert!(matches!(error, CkksError::WeightsMismatch { .. }));
     let error = f
         .evaluator
-        .linear_combinations(&[], &[1.0], 2f64.powi(20), false)
+        .linear_combinations(&[], &[1.0], 2f64.powi(20))
         .unwrap_err();
     assert!(matches!(error, CkksError::EmptyOperands { .. }));
 }

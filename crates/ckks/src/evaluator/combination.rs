@@ -4,7 +4,6 @@ use super::Evaluator;
 use crate::cipher::{Ciphertext, check_equal_scales, check_scale};
 use crate::encoding::encode_constant;
 use crate::error::{CkksError, Result};
-use crate::keyswitch;
 use tacit_ring::{Eval, Poly, kernel};
 
 /// A tile of all operands' rows has at most this many words, so that it stays in the second-level cache while every
@@ -16,19 +15,18 @@ const MIN_TILE: usize = 64;
 
 impl Evaluator {
     /// Output i is Σ_j weights[i·k + j]·operands[j] for the k operands, the weights encoded with `scale`; as many
-    /// outputs as there are rows of weights. Scales multiply; with `rescaled` every output is rescaled.
+    /// outputs as there are rows of weights. Scales multiply, nothing is rescaled.
     ///
     /// # Errors
     /// [`CkksError::EmptyOperands`], [`CkksError::WeightsMismatch`], [`CkksError::LevelMismatch`],
     /// [`CkksError::ScaleMismatch`], [`CkksError::DegreeMismatch`] unless all have degree 1,
-    /// [`CkksError::ScaleOverflow`], [`CkksError::LevelUnderflow`], [`CkksError::ParametersMismatch`] and the errors
+    /// [`CkksError::ScaleOverflow`], [`CkksError::ParametersMismatch`] and the errors
     /// of encoding.
     pub fn linear_combinations(
         &self,
         operands: &[&Ciphertext],
         weights: &[f64],
         scale: f64,
-        rescaled: bool,
     ) -> Result<Vec<Ciphertext>> {
         let op = "linear_combinations";
         let first = *operands.first().ok_or(CkksError::EmptyOperands { op })?;
@@ -45,32 +43,16 @@ impl Evaluator {
             });
         }
         check_scale(op, scale)?;
-        let (level, product) = (
-            first.level,
-            self.check_product(op, first.level, first.scale, scale)?,
-        );
-        let result_scale = if rescaled {
-            self.rescaled(op, level, product)?
-        } else {
-            product
-        };
+        let level = first.level;
+        let product = self.check_product(op, level, first.scale, scale)?;
         let by_prime = self.weights_by_prime(weights, level, scale)?;
         let outputs = weights.len() / operands.len();
-        let parts = self.workers.enter(|| {
-            let parts = self.multiply_matrix(operands, &by_prime, outputs, level);
-            if !rescaled {
-                return parts;
-            }
-            parts
-                .into_iter()
-                .map(|parts| keyswitch::rescale(self.context(), &parts, level))
-                .collect()
-        });
-        let level = if rescaled { level - 1 } else { level };
+        let parts = self
+            .workers
+            .enter(|| self.multiply_matrix(operands, &by_prime, outputs, level));
         let result = |parts| Ciphertext {
             parts,
-            level,
-            scale: result_scale,
+            scale: product,
             ..self.header(first)
         };
         Ok(parts.into_iter().map(result).collect())

@@ -107,10 +107,10 @@ impl Evaluator {
         }
         let decomposition = Decomposition::new(cx, &a.parts[1], level);
         decomposition.for_each_row(cx, outputs, |row, digits, outputs| {
-            let rotated = rotated_rows(cx, a, row, digits, babies);
+            let rotated = RotatedRows::new(cx, a, row, digits, babies);
             let index = chain::index_of_row(&self.params, level, row);
             for (giant, [out0, out1]) in map.giants.iter().zip(outputs) {
-                inner_sum_row(cx, map, giant, babies, &rotated, row, level, [out0, out1]);
+                rotated.inner_sum(cx, map, giant, index, [out0, out1]);
                 if giant.rotation != 0 {
                     scale_source(cx, cx.tables().mod_down(), index, out1);
                 }
@@ -215,7 +215,7 @@ impl Evaluator {
         let decomposition = Decomposition::new(cx, &operand, level);
         decomposition.for_each_row(cx, pair_rows(total), |row, digits, [out0, out1]| {
             let index = chain::index_of_row(&self.params, level, row);
-            let (m, path) = (chain::modulus(&self.params, index), cx.path());
+            let (m, path) = (self.params.modulus(index), cx.path());
             let mut scratch = Poly::<Eval>::uninit_pooled(n, 2);
             let mut rows = scratch.rows_mut().into_iter();
             let (Some(u0), Some(u1)) = (rows.next(), rows.next()) else {
@@ -253,81 +253,93 @@ impl Evaluator {
     }
 }
 
-/// Row `row` of P·rot(x, j) for each baby step: rows 2i and 2i + 1 are the parts of step i. The rows of P of the step
-/// that moves nothing are zero.
-fn rotated_rows(
-    cx: Context<'_>,
-    a: &Ciphertext,
-    row: usize,
-    digits: &[&[u64]],
-    babies: &[Baby<'_>],
-) -> Poly<Eval> {
-    let (n, path, level) = (cx.params.n(), cx.path(), a.level);
-    let m = chain::modulus(cx.params, chain::index_of_row(cx.params, level, row));
-    let mut rotated = Poly::<Eval>::uninit_pooled(n, 2 * babies.len());
-    let mut scratch = Poly::<Eval>::uninit_pooled(n, 2);
-    let mut outputs = rotated.rows_mut().into_iter();
-    for (_, step) in babies {
-        let (Some(out0), Some(out1)) = (outputs.next(), outputs.next()) else {
-            break;
-        };
-        match step {
-            Some(step) => {
-                let mut rows = scratch.rows_mut().into_iter();
-                let (Some(u0), Some(u1)) = (rows.next(), rows.next()) else {
-                    break;
-                };
-                let (key_b, key_a) = step.key.rows(level, row, digits.len());
-                kernel::inner_product2(path, u0, u1, digits, &key_b, &key_a, m);
-                if row <= level {
-                    let p = cx.tables().special_product(row);
-                    kernel::mul_scalar_add_assign(path, u0, a.parts[0].row(row), p, m);
-                }
-                step.automorphism.apply_eval(path, out0, u0);
-                step.automorphism.apply_eval(path, out1, u1);
-            }
-            None if row <= level => {
-                let p = cx.tables().special_product(row);
-                kernel::mul_scalar(path, out0, a.parts[0].row(row), p, m);
-                kernel::mul_scalar(path, out1, a.parts[1].row(row), p, m);
-            }
-            None => {
-                out0.fill(0);
-                out1.fill(0);
-            }
-        }
-    }
-    rotated
+/// One row of P·rot(x, j) for each baby step.
+struct RotatedRows<'a> {
+    babies: &'a [Baby<'a>],
+    /// Rows 2i and 2i + 1 are the parts of step i.
+    rows: Poly<Eval>,
 }
 
-/// Row `row` of Σ_j diagonal_j ⊙ rotated_j for one giant step.
-fn inner_sum_row(
-    cx: Context<'_>,
-    map: &LinearMap,
-    giant: &Giant,
-    babies: &[Baby<'_>],
-    rotated: &Poly<Eval>,
-    row: usize,
-    level: usize,
-    [out0, out1]: [&mut [u64]; 2],
-) {
-    let m = chain::modulus(cx.params, chain::index_of_row(cx.params, level, row));
-    let diagonal_row = if row <= level {
-        row
-    } else {
-        row - level + map.level
-    };
-    let (mut diagonals, mut first, mut second) = (Vec::new(), Vec::new(), Vec::new());
-    for (j, diagonal) in &giant.diagonals {
-        // Every j of the map is in its list of baby steps.
-        let Ok(position) = babies.binary_search_by_key(j, |baby| baby.0) else {
-            continue;
-        };
-        diagonals.push(diagonal.row(diagonal_row));
-        first.push(rotated.row(2 * position));
-        second.push(rotated.row(2 * position + 1));
+impl<'a> RotatedRows<'a> {
+    /// Row `row`. Rows of P of the step that moves nothing are zero.
+    fn new(
+        cx: Context<'_>,
+        a: &Ciphertext,
+        row: usize,
+        digits: &[&[u64]],
+        babies: &'a [Baby<'a>],
+    ) -> Self {
+        let (n, path, level) = (cx.params.n(), cx.path(), a.level);
+        let m = cx
+            .params
+            .modulus(chain::index_of_row(cx.params, level, row));
+        let mut rotated = Poly::<Eval>::uninit_pooled(n, 2 * babies.len());
+        let mut scratch = Poly::<Eval>::uninit_pooled(n, 2);
+        let mut outputs = rotated.rows_mut().into_iter();
+        for (_, step) in babies {
+            let (Some(out0), Some(out1)) = (outputs.next(), outputs.next()) else {
+                break;
+            };
+            match step {
+                Some(step) => {
+                    let mut rows = scratch.rows_mut().into_iter();
+                    let (Some(u0), Some(u1)) = (rows.next(), rows.next()) else {
+                        break;
+                    };
+                    let (key_b, key_a) = step.key.rows(level, row, digits.len());
+                    kernel::inner_product2(path, u0, u1, digits, &key_b, &key_a, m);
+                    if row <= level {
+                        let p = cx.tables().special_product(row);
+                        kernel::mul_scalar_add_assign(path, u0, a.parts[0].row(row), p, m);
+                    }
+                    step.automorphism.apply_eval(path, out0, u0);
+                    step.automorphism.apply_eval(path, out1, u1);
+                }
+                None if row <= level => {
+                    let p = cx.tables().special_product(row);
+                    kernel::mul_scalar(path, out0, a.parts[0].row(row), p, m);
+                    kernel::mul_scalar(path, out1, a.parts[1].row(row), p, m);
+                }
+                None => {
+                    out0.fill(0);
+                    out1.fill(0);
+                }
+            }
+        }
+        drop(outputs);
+        Self {
+            babies,
+            rows: rotated,
+        }
     }
-    kernel::inner_product2(cx.path(), out0, out1, &diagonals, &first, &second, m);
+
+    /// The row of Σ_j diagonal_j ⊙ rot(x, j) for one giant step, modulo the prime `index`.
+    fn inner_sum(
+        &self,
+        cx: Context<'_>,
+        map: &LinearMap,
+        giant: &Giant,
+        index: usize,
+        [out0, out1]: [&mut [u64]; 2],
+    ) {
+        let m = cx.params.modulus(index);
+        let diagonal_row = if index <= map.level {
+            index
+        } else {
+            index - cx.params.max_level() + map.level
+        };
+        let (mut diagonals, mut first, mut second) = (Vec::new(), Vec::new(), Vec::new());
+        for (j, diagonal) in &giant.diagonals {
+            // Every j of the map is in its list of baby steps.
+            let Ok(position) = self.babies.binary_search_by_key(j, |baby| baby.0) else {
+                continue;
+            };
+            diagonals.push(diagonal.row(diagonal_row));
+            first.push(self.rows.row(2 * position));
+            second.push(self.rows.row(2 * position + 1));
+        }
+        kernel::inner_product2(cx.path(), out0, out1, &diagonals, &first, &second, m);
+    }
 }
 
 /// From a list of rows for each giant step to a list of giant steps for each row.

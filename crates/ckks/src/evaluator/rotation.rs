@@ -144,7 +144,7 @@ impl Evaluator {
         }
         decomposition.for_each_row(cx, by_row, |row, digits, outputs| {
             let index = chain::index_of_row(&self.params, a.level, row);
-            let m = chain::modulus(&self.params, index);
+            let m = self.params.modulus(index);
             for (step, [out0, out1]) in steps.iter().zip(outputs) {
                 let (b, a) = step.key.rows(a.level, row, digits.len());
                 kernel::inner_product2(cx.path(), out0, out1, digits, &b, &a, m);

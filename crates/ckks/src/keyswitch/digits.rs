@@ -21,7 +21,9 @@ impl<'a> Decomposition<'a> {
             .for_each(rows, cx.params.n() * 4, |(i, row): (usize, &mut [u64])| {
                 let conversion = cx.tables().digit(cx.params, i / alpha, level);
                 let scale = &conversion.sources[i % alpha].scale;
-                chain::ntt(cx.params, i).inverse_scaled_to(cx.path(), row, operand.row(i), scale);
+                cx.params
+                    .ntt(i)
+                    .inverse_scaled_to(cx.path(), row, operand.row(i), scale);
             });
         Self {
             operand,
@@ -87,8 +89,8 @@ pub(super) fn extend_row(
     index: usize,
     out: &mut [u64],
 ) {
-    let (m, path) = (chain::modulus(cx.params, index), cx.path());
+    let (m, path) = (cx.params.modulus(index), cx.path());
     let target = conversion.target(index);
     kernel::weighted_sum_lazy(path, out, sources, &target.weights, target.offset, m);
-    chain::ntt(cx.params, index).forward_lazy(path, out);
+    cx.params.ntt(index).forward_lazy(path, out);
 }

@@ -4,7 +4,6 @@
 //! deviation √(K/12) for K primes, 1/√12 for one.
 use super::digits::extend_row;
 use super::{BaseConversion, Context};
-use crate::chain;
 use tacit_ring::{Coeff, Eval, Modulus, Poly, Scalar, kernel};
 
 /// Brings a row modulo a source of `conversion` from NTT order to scaled coefficients; leaves other rows alone.
@@ -21,7 +20,9 @@ pub(crate) fn scale_source(
     else {
         return;
     };
-    chain::ntt(cx.params, index).inverse_scaled(cx.path(), row, &source.scale);
+    cx.params
+        .ntt(index)
+        .inverse_scaled(cx.path(), row, &source.scale);
 }
 
 /// One row on its way through a division: the result is `(x − converted)·inverse` modulo `m`.
@@ -96,7 +97,7 @@ pub(crate) fn mod_down<T: Send>(
         |(part, row, x, output): (usize, usize, &mut [u64], T)| {
             let mut converted = Poly::<Eval>::uninit_pooled(cx.params.n(), 1);
             extend_row(cx, conversion, &sources[part], row, converted.row_mut(0));
-            let m = chain::modulus(cx.params, row);
+            let m = cx.params.modulus(row);
             let inverse = &conversion.target(row).inverse;
             finish(
                 Quotient {
@@ -137,7 +138,9 @@ pub(crate) fn rescale(cx: Context<'_>, parts: &[Poly<Eval>], level: usize) -> Ve
     cx.workers
         .for_each(rows, n * 4, |(row, part): (&mut [u64], &Poly<Eval>)| {
             let scale = &conversion.sources[0].scale;
-            chain::ntt(cx.params, level).inverse_scaled_to(cx.path(), row, part.row(level), scale);
+            cx.params
+                .ntt(level)
+                .inverse_scaled_to(cx.path(), row, part.row(level), scale);
         });
     let mut quotients: Vec<_> = parts
         .iter()
@@ -155,10 +158,7 @@ pub(crate) fn rescale(cx: Context<'_>, parts: &[Poly<Eval>], level: usize) -> Ve
         |(part, row, out): (usize, usize, &mut [u64])| {
             let mut converted = Poly::<Eval>::uninit_pooled(n, 1);
             extend_row(cx, conversion, &[last.row(part)], row, converted.row_mut(0));
-            let (m, inverse) = (
-                chain::modulus(cx.params, row),
-                &conversion.target(row).inverse,
-            );
+            let (m, inverse) = (cx.params.modulus(row), &conversion.target(row).inverse);
             kernel::sub_mul_scalar(
                 cx.path(),
                 out,

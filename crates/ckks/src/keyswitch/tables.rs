@@ -37,21 +37,18 @@ pub(crate) struct Target {
 impl BaseConversion {
     /// From the primes with these indices to all others.
     pub(crate) fn new(params: &Parameters, sources: &[usize]) -> Self {
-        let primes: Vec<u64> = sources
-            .iter()
-            .map(|&i| chain::modulus(params, i).q())
-            .collect();
+        let primes: Vec<u64> = sources.iter().map(|&i| params.modulus(i).q()).collect();
         let from = |(i, &index): (usize, &usize)| {
-            let m = chain::modulus(params, index);
+            let m = params.modulus(index);
             let scale = m.inv(product_without(&primes, i, m));
             let offset = m.mul(half_shift(&primes, m), scale);
             Source {
                 index,
-                scale: chain::ntt(params, index).inverse_scale(scale, offset),
+                scale: params.ntt(index).inverse_scale(scale, offset),
             }
         };
         let to = |index: usize| {
-            let t = chain::modulus(params, index);
+            let t = params.modulus(index);
             Target {
                 weights: (0..primes.len())
                     .map(|i| product_without(&primes, i, t))
