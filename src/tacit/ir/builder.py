@@ -64,13 +64,47 @@ class GraphBuilder:
 
     def node(self, op: str, *inputs: str, output: str = "", name: str = "", **attributes: Attribute) -> str:
         """Applies an op and returns the name of its output. Lists of integers are given as tuples."""
+        return self.add(op, inputs, attributes, output=output, name=name)
+
+    def add(
+        self,
+        op: str,
+        inputs: Sequence[str],
+        attributes: Mapping[str, Attribute],
+        *,
+        output: str = "",
+        name: str = "",
+    ) -> str:
+        """As ``node``, with inputs and attributes as collections."""
         if op not in OPS:
             raise ModelError(f"no such op in the table: `{op}`")
         complete = complete_attributes(OPS[op], attributes)
-        node = Node(op, inputs, self._unused(output or self.fresh()), complete, name)
+        node = Node(op, tuple(inputs), self._unused(output or self.fresh()), complete, name)
         self.values[node.output] = infer_node(node, self.values)
         self.nodes.append(node)
         return node.output
+
+    def rename(self, names: Mapping[str, str]) -> None:
+        """Gives values that nodes make other names; names that are taken are refused."""
+        for old, new in names.items():
+            if new in self.values and new not in names:
+                raise ModelError(f"the value `{new}` is made twice")
+            if old in self.constants or old not in self.values:
+                raise ModelError(f"`{old}` is no value that a node makes")
+        self.nodes = [
+            Node(
+                node.op,
+                tuple(names.get(name, name) for name in node.inputs),
+                names.get(node.output, node.output),
+                node.attributes,
+                node.name,
+            )
+            for node in self.nodes
+        ]
+        self.values = {
+            names.get(name, name): Value(names.get(name, name), value.shape, value.dtype, value.owner)
+            for name, value in self.values.items()
+        }
 
     def finish(
         self,

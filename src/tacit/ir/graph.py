@@ -126,7 +126,7 @@ class Graph:
         outputs: Sequence[str] | None = None,
         roles: Mapping[str, str] | None = None,
     ) -> Graph:
-        """This graph with other nodes (in order) and, where given, constants, outputs, roles; types inferred."""
+        """This graph with other nodes (in order) and, where given, other constants, outputs and roles."""
         kept_nodes = tuple(nodes)
         kept_constants = dict(self.constants if constants is None else constants)
         kept_outputs = self.outputs if outputs is None else tuple(outputs)
@@ -222,7 +222,7 @@ def infer_node(node: Node, values: Mapping[str, Value]) -> Value:
 
 
 def join_owners(owners: Iterable[Owner]) -> Owner:
-    """Whose secret a result is: the data owner's if any operand is, else the provider's if any, else nobody's."""
+    """Whose secret a result is: the data owner's if any operand is, else the provider's, else nobody's."""
     found = set(owners)
     return "owner" if "owner" in found else "provider" if "provider" in found else "public"
 

@@ -1,8 +1,7 @@
 """The closed table of ops: every graph is made of these and nothing else. Names and meanings as in ONNX.
 
 At most 35 rows. What ONNX has beyond them is lowered by the importers: ``Gemm`` to ``MatMul`` and ``Add``,
-``Clip`` to ``Max`` and ``Min``, ``BatchNormalization`` to ``Mul`` and ``Add``, and so on. Meanings are NumPy in
-float64.
+``Clip`` to ``Max`` and ``Min``, ``BatchNormalization`` to ``Mul`` and ``Add``, and so on.
 """
 
 from __future__ import annotations

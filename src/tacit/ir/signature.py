@@ -1,7 +1,7 @@
 """What an op is: its arity, the attributes that it takes, its shape rule and its meaning.
 
-A ``TensorType`` is a shape and an element type. The first dimension may be ``None``: the batch, one size for the
-whole graph that only the data decides. No other dimension is ever unknown.
+A ``TensorType`` is a shape and an element type. The first dimension may be ``None``: the batch, one size for
+the whole graph that only the data decides. No other dimension is ever unknown.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Op:
     """One row of the op table.
 
     ``infer`` maps the types of the inputs to the type of the output, or raises ``ShapeError``.
-    ``meaning`` maps arrays (float64, int64, bool, str) to the array that the op stands for; inputs stay as they are.
+    ``meaning`` maps arrays to the array that the op stands for, in float64, int64, bool or str.
     ``note`` says in one line what the op does, for the reference page.
     """
 

@@ -13,9 +13,9 @@
     output "y"
     role "output" "y"
 
-``?`` is the batch. Numbers of constants are base64 of little-endian float64, int64 or one byte per bool, row by
-row; strings are a JSON list. Float attributes are hexadecimal. A graph has one text, and a text that is not the
-text of its graph is refused, so that equal programs have equal digests.
+``?`` is the batch. Numbers of constants are base64 of little-endian float64, int64 or one byte per bool, row
+by row; strings are a JSON list. Float attributes are hexadecimal. A graph has one text, and a text that is
+not the text of its graph is refused, so that equal programs have equal digests.
 """
 
 from __future__ import annotations

@@ -1,0 +1,115 @@
+"""Convolution and pooling of ONNX."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from tacit.importers.lowering import Lowering, Operand, Rule, SourceNode
+
+__all__ = ["WINDOW"]
+
+
+def _spatial(node: SourceNode, x: Operand) -> list[int]:
+    if len(x.shape) < 3:
+        raise node.malformed("the input must have a batch, channels and at least one spatial dimension")
+    return [x.type.size(axis) for axis in range(2, len(x.shape))]
+
+
+def _positive(node: SourceNode, key: str, count: int) -> list[int]:
+    values = node.integers(key, [1] * count)
+    if len(values) != count or min(values) < 1:
+        raise node.malformed(f"`{key}` must be {count} sizes >= 1")
+    return values
+
+
+def _placement(node: SourceNode, x: Operand, kernel: Sequence[int]) -> dict[str, tuple[int, ...]]:
+    """Strides, pads and dilations as written out in the graph; ``auto_pad`` and ``ceil_mode`` become pads."""
+    sizes = _spatial(node, x)
+    n = len(sizes)
+    if len(kernel) != n or min(kernel) < 1:
+        raise node.malformed(f"the kernel must have {n} sizes >= 1")
+    strides, dilations = _positive(node, "strides", n), _positive(node, "dilations", n)
+    pads = node.integers("pads", [0] * (2 * n))
+    if len(pads) != 2 * n:
+        raise node.malformed(f"`pads` must be {2 * n} sizes")
+    if min(pads) < 0:
+        raise node.unsupported("negative pads", "crop with Slice")
+    match node.text("auto_pad", "NOTSET"):
+        case "NOTSET":
+            pass
+        case "VALID":
+            pads = [0] * (2 * n)
+        case "SAME_UPPER" | "SAME_LOWER" as mode:
+            for i in range(n):
+                span = dilations[i] * (kernel[i] - 1) + 1
+                total = max(0, (-(-sizes[i] // strides[i]) - 1) * strides[i] + span - sizes[i])
+                small, large = total // 2, total - total // 2
+                pads[i], pads[i + n] = (small, large) if mode == "SAME_UPPER" else (large, small)
+        case other:
+            raise node.malformed(f"auto_pad `{other}` is no mode of ONNX")
+    if node.integer("ceil_mode", 0):
+        for i in range(n):
+            pads[i + n] += _extra_pad(
+                sizes[i], pads[i], pads[i + n], dilations[i] * (kernel[i] - 1) + 1, strides[i]
+            )
+    return {"strides": tuple(strides), "pads": tuple(pads), "dilations": tuple(dilations)}
+
+
+def _extra_pad(size: int, begin: int, end: int, span: int, stride: int) -> int:
+    """Padding that lets one more window fit when sizes round up; no window may start in the end padding."""
+    room = size + begin + end - span
+    missing = -room % stride
+    if missing and room + missing >= size + begin:
+        return 0
+    return missing
+
+
+def _conv(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
+    x, w, bias = node.operand(0), node.operand(1), node.optional(2)
+    kernel = [w.type.size(axis) for axis in range(2, len(w.shape))]
+    if len(w.shape) != len(x.shape) or node.integers("kernel_shape", kernel) != kernel:
+        raise node.malformed("kernel_shape and the kernel differ")
+    operands = [x, w] if bias is None else [x, w, bias]
+    return [ctx.apply("Conv", *operands, group=node.integer("group", 1), **_placement(node, x, kernel))]
+
+
+def _max_pool(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
+    if node.n_outputs > 1:
+        raise node.unsupported("the output Indices", "leave it out")
+    x = node.operand(0)
+    if x.dtype != "float64":
+        raise node.unsupported("integers", "cast to float first")
+    kernel = node.integers("kernel_shape")
+    return [ctx.apply("MaxPool", x, kernel=tuple(kernel), **_placement(node, x, kernel))]
+
+
+def _average_pool(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
+    x, kernel = node.operand(0), node.integers("kernel_shape")
+    placement = _placement(node, x, kernel)
+    counted = node.integer("count_include_pad", 0) if any(placement["pads"]) else 0
+    if counted and node.integer("ceil_mode", 0):
+        raise node.unsupported("count_include_pad with ceil_mode", "write the padding out with Pad")
+    return [ctx.apply("AveragePool", x, kernel=tuple(kernel), count_include_pad=counted, **placement)]
+
+
+def _global_average_pool(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
+    x = node.operand(0)
+    sizes = _spatial(node, x)
+    total = ctx.apply("ReduceSum", x, axes=tuple(range(2, len(x.shape))), keepdims=1)
+    return [ctx.apply("Mul", total, ctx.known(1.0 / max(1, prod(sizes))))]
+
+
+def _global_max_pool(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
+    x = node.operand(0)
+    _spatial(node, x)
+    return [ctx.apply("ReduceMax", x, axes=tuple(range(2, len(x.shape))), keepdims=1)]
+
+
+WINDOW = (
+    Rule("Conv", _conv, "Conv", "no negative pads"),
+    Rule("MaxPool", _max_pool, "MaxPool", "floats; no Indices output; no window that is all padding"),
+    Rule("AveragePool", _average_pool, "AveragePool", "not count_include_pad with ceil_mode"),
+    Rule("GlobalAveragePool", _global_average_pool, "ReduceSum Mul"),
+    Rule("GlobalMaxPool", _global_max_pool, "ReduceMax"),
+)
