@@ -5,10 +5,12 @@ use pyo3::types::{PyComplex, PyComplexMethods};
 use tacit_ckks::{Ciphertext, CkksError, Evaluator, Parameters};
 
 use crate::cipher::{PyCiphertext, PyPlaintext};
-use crate::error::{detached, of_call};
+use crate::error::{Class, detached, of_call};
 use crate::keys::PyEvaluationKeys;
+use crate::linear::PyLinearMap;
 use crate::parameters::PyParameters;
 use crate::threads;
+use crate::values::matrix;
 
 /// Computes on ciphertexts with evaluation keys.
 #[pyclass(frozen, name = "Evaluator", module = "tacit._native")]
@@ -217,6 +219,44 @@ impl PyEvaluator {
         steps: Vec<i64>,
     ) -> PyResult<PyCiphertext> {
         self.run(py, |evaluator| evaluator.rotate_sum(&a.ciphertext, &steps))
+    }
+
+    /// The linear map applied to the slots
+    #[pyo3(signature = (a, map, *, rescale=true))]
+    fn linear(
+        &self,
+        py: Python<'_>,
+        a: &PyCiphertext,
+        map: &PyLinearMap,
+        rescale: bool,
+    ) -> PyResult<PyCiphertext> {
+        self.run(py, |evaluator| {
+            evaluator.linear(&a.ciphertext, &map.map, rescale)
+        })
+    }
+
+    /// Σ_j weights[i, j]·cts[j] for each row i
+    #[pyo3(signature = (cts, weights, *, scale, rescale=false))]
+    fn linear_combinations(
+        &self,
+        py: Python<'_>,
+        cts: Vec<PyRef<'_, PyCiphertext>>,
+        weights: &Bound<'_, PyAny>,
+        scale: f64,
+        rescale: bool,
+    ) -> PyResult<Vec<PyCiphertext>> {
+        let (weights, _, columns) = matrix("weights", weights)?;
+        if columns != cts.len() {
+            let message = format!(
+                "weights must have one column for each of the {} ciphertexts; got {columns}",
+                cts.len()
+            );
+            return Err(Class::Shape.error(message, ""));
+        }
+        let cts: Vec<&Ciphertext> = cts.iter().map(|ct| &*ct.ciphertext).collect();
+        self.run_many(py, |evaluator| {
+            evaluator.linear_combinations(&cts, &weights, scale, rescale)
+        })
     }
 
     fn __repr__(&self) -> String {

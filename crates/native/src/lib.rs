@@ -7,6 +7,7 @@ mod cpu;
 mod error;
 mod evaluator;
 mod keys;
+mod linear;
 mod parameters;
 mod randomness;
 mod threads;
@@ -19,11 +20,12 @@ const SECURITY_SOURCE: &str = "ia.cr/2024/463 (Security Guidelines for Implement
      128-bit classical security, uniform ternary secret, discrete Gaussian error of standard deviation 3.19";
 
 /// The public names, in the order that the linter of the Python side wants.
-const PUBLIC: [&str; 11] = [
+const PUBLIC: [&str; 12] = [
     "SECURITY_SOURCE",
     "Ciphertext",
     "EvaluationKeys",
     "Evaluator",
+    "LinearMap",
     "Parameters",
     "Plaintext",
     "PublicKey",
@@ -43,6 +45,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<keys::PyEvaluationKeys>()?;
     module.add_class::<keys::PyPublicKey>()?;
     module.add_class::<keys::PySecretKey>()?;
+    module.add_class::<linear::PyLinearMap>()?;
     module.add_class::<parameters::PyParameters>()?;
     module.add_function(wrap_pyfunction!(cpu::_bench_ntt, module)?)?;
     module.add_function(wrap_pyfunction!(cpu::cpu_path, module)?)?;

@@ -1,6 +1,6 @@
 //! Arrays of Python as vectors of the core.
 
-use numpy::{Complex64, PyReadonlyArray1};
+use numpy::{Complex64, PyReadonlyArray1, PyReadonlyArray2, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::IntoPyDict;
@@ -52,6 +52,45 @@ impl Values {
         let array: PyReadonlyArray1<'_, f64> = array.extract()?;
         Ok(Self::Real(array.as_array().to_vec()))
     }
+
+    /// All values as pairs.
+    pub(crate) fn into_complex(self) -> Vec<(f64, f64)> {
+        match self {
+            Self::Real(values) => values.into_iter().map(|re| (re, 0.0)).collect(),
+            Self::Complex(values) => values,
+        }
+    }
+}
+
+/// A row-major float64 matrix and its shape.
+pub(crate) fn matrix(what: &str, object: &Bound<'_, PyAny>) -> PyResult<(Vec<f64>, usize, usize)> {
+    let read = |array: PyReadonlyArray2<'_, f64>| {
+        let (rows, columns) = (array.shape()[0], array.shape()[1]);
+        (array.as_array().iter().copied().collect(), rows, columns)
+    };
+    if let Ok(array) = object.extract() {
+        return Ok(read(array));
+    }
+    let array = asarray(what, object)?;
+    let dimensions = array.getattr("ndim")?.extract::<usize>()?;
+    if dimensions != 2 {
+        let message =
+            format!("{what} must be a two-dimensional array; got {dimensions} dimensions");
+        return Err(Class::Shape.error(message, ""));
+    }
+    if !"biuf".contains(&kind_of(&array)?) {
+        let message = format!(
+            "{what} must hold real numbers; got an array of {}",
+            array.getattr("dtype")?
+        );
+        return Err(Class::Data.error(message, "convert it to float64"));
+    }
+    Ok(read(
+        array
+            .call_method1("astype", ("float64",))?
+            .extract()
+            .map_err(PyErr::from)?,
+    ))
 }
 
 fn asarray<'py>(what: &str, object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
