@@ -12,7 +12,7 @@ from tacit.cli.samples import check_writable, read_samples, write_answers
 from tacit.errors import DataError, InvalidParameterError, ShapeError
 
 TABLE = np.array([[1.0, -2.5], [0.25, 4e-3], [7.0, 8.0]])
-SECRET = "8675309"
+VALUE = "8675309"
 
 
 @pytest.mark.parametrize(
@@ -52,11 +52,11 @@ def test_parquet_is_read(tmp_path: pathlib.Path) -> None:
 @pytest.mark.parametrize(
     ("text", "where"),
     [
-        (f"age,dose\n1,2\n{SECRET},\n", ["row 2", "`dose`"]),
-        (f"age,dose\n1,2\n3,x{SECRET}\n", ["row 2", "`dose`", "text"]),
+        (f"age,dose\n1,2\n{VALUE},\n", ["row 2", "`dose`"]),
+        (f"age,dose\n1,2\n3,x{VALUE}\n", ["row 2", "`dose`", "text"]),
         ("1,2\nnan,4\n", ["row 2", "`1`"]),
         ("1,2\n3,inf\n4,inf\n", ["row 2", "`2`", "2 such places"]),
-        (f"1,x{SECRET}\n3,4\n", ["row 1", "`2`"]),
+        (f"1,x{VALUE}\n3,4\n", ["row 1", "`2`"]),
     ],
 )
 def test_a_bad_cell_is_named_by_place_and_not_shown(
@@ -67,7 +67,7 @@ def test_a_bad_cell_is_named_by_place_and_not_shown(
     with pytest.raises(DataError) as caught:
         read_samples(path)
     assert all(part in str(caught.value) for part in where)
-    assert SECRET not in str(caught.value) + caught.value.hint
+    assert VALUE not in str(caught.value) + caught.value.hint
 
 
 @pytest.mark.parametrize(
