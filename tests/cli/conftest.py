@@ -15,6 +15,8 @@ import skl2onnx
 from skl2onnx.common.data_types import DoubleTensorType
 from sklearn.linear_model import LogisticRegression
 
+from tacit.cli.main import guarded
+
 FEATURES = 4
 
 
@@ -48,10 +50,25 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 
 @pytest.fixture
-def run(files: pathlib.Path) -> Tacit:
-    """Run `tacit …` in the folder of the files."""
+def run(files: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Tacit:
+    """Run `tacit …` in the folder of the files, in this process."""
+    monkeypatch.chdir(files)
+    monkeypatch.delenv("TACIT_DEBUG", raising=False)
 
-    def run(*words: str, stdout: int | None = subprocess.PIPE, **settings: str) -> Ended:
+    def run(*words: str) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["tacit", *words])
+        status = guarded()
+        captured = capsys.readouterr()
+        return Ended(status, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def spawn(files: pathlib.Path) -> Tacit:
+    """Run `tacit …` in the folder of the files, in a process of its own."""
+
+    def spawn(*words: str, stdout: int | None = subprocess.PIPE, **settings: str) -> Ended:
         done = subprocess.run(
             [sys.executable, "-m", "tacit", *words],
             cwd=files,
@@ -63,4 +80,4 @@ def run(files: pathlib.Path) -> Tacit:
         )
         return Ended(done.returncode, done.stdout or "", done.stderr)
 
-    return run
+    return spawn

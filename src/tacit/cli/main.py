@@ -1,37 +1,20 @@
-"""The command `tacit`: what it offers, and how every failure ends: two lines and a status, never a traceback."""
+"""The command `tacit`, and how every failure of it ends: two lines and a status, never a traceback.
+
+Everything heavy is imported inside the guard, so that an interrupt while Python is still loading is one line as well.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import traceback
 
-import typer
-
 from tacit import errors
-from tacit.cli import about, demo, explain, output, predict
 
-__all__ = ["app", "run", "status_of"]
+__all__ = ["run", "status_of"]
 
 STATUS_USAGE, STATUS_PLAN, STATUS_PEER, STATUS_INTERNAL, STATUS_INTERRUPTED = 2, 3, 4, 70, 130
-
-app = typer.Typer(
-    name="tacit",
-    help="Use data that you may never see: run a model on encrypted data.",
-    add_completion=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command("explain")(explain.command)
-app.command("predict")(predict.command)
-app.command("demo")(demo.command)
-app.command("about")(about.command)
-
-
-@app.callback(invoke_without_command=True)
-def opening(context: typer.Context) -> None:
-    """Print the help when no command is given."""
-    if context.invoked_subcommand is None:
-        output.write(context.get_help() + "\n")
 
 
 def run() -> None:
@@ -45,27 +28,39 @@ def run() -> None:
 def guarded() -> int:
     """Run the command line; every failure becomes two lines on stderr and the status that is returned."""
     try:
-        return int(app(standalone_mode=False) or 0)
+        from tacit.cli.commands import app
+
+        status = int(app(standalone_mode=False) or 0)
+        if status == STATUS_INTERRUPTED:
+            complain("interrupted", "")
+        return status
     except Exception as error:
         if os.environ.get("TACIT_DEBUG"):
             traceback.print_exc()
-        output.complain(*explanation(error))
+        complain(*explanation(error))
         return status_of(error)
-    except (KeyboardInterrupt, typer.Abort):
-        output.complain("interrupted", "")
+    except KeyboardInterrupt:
+        complain("interrupted", "")
         return STATUS_INTERRUPTED
+
+
+def complain(message: str, hint: str) -> None:
+    """Print `error: …` and `hint: …` on stderr."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"error: {message}\n" + (f"hint: {hint}\n" if hint else ""))
+        sys.stderr.flush()
 
 
 def status_of(error: Exception) -> int:
     """The exit status for an error, by class."""
     match error:
-        case errors.UsageError() | typer.TyperException() | OSError():
+        case errors.UsageError() | OSError():
             return STATUS_USAGE
         case errors.PlanError():
             return STATUS_PLAN
         case errors.PeerError():
             return STATUS_PEER
-    return STATUS_INTERNAL
+    return STATUS_USAGE if is_wrong_command(error) else STATUS_INTERNAL
 
 
 def explanation(error: Exception) -> tuple[str, str]:
@@ -74,15 +69,27 @@ def explanation(error: Exception) -> tuple[str, str]:
         case errors.TacitError():
             reasons = getattr(error, "reasons", ())
             return "\n".join([str(error), *(f"  {reason}" for reason in reasons)]), error.hint
-        case typer.TyperException():
-            return error.format_message(), "`tacit --help` lists commands and options"
         case OSError(filename=name, strerror=reason) if reason:
             return f"{reason.lower()}: `{name}`" if name else reason.lower(), ""
         case MemoryError():
             return "not enough memory", "predict fewer rows at a time"
+    if is_wrong_command(error):
+        return wrong_command_text(error), "`tacit --help` lists commands and options"
     frame = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{os.path.basename(frame.filename)}:{frame.lineno}"
     return (
         f"this should not happen: {type(error).__name__} at {place}",
         "please report it; TACIT_DEBUG=1 shows the traceback, which may contain your data",
     )
+
+
+def is_wrong_command(error: Exception) -> bool:
+    import typer
+
+    return isinstance(error, typer.TyperException)
+
+
+def wrong_command_text(error: Exception) -> str:
+    """Typer's message in the house form: one line, lower case, no final period."""
+    text = " ".join(str(getattr(error, "format_message", error.__str__)()).split())
+    return (text[:1].lower() + text[1:]).rstrip(".")

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from tacit.errors import DataError
 
-__all__ = ["Bar", "complain", "document", "progress", "show", "size_text", "time_text", "write"]
+__all__ = ["Bar", "document", "progress", "show", "size_text", "time_text", "write"]
 
 PLAIN_WIDTH = 110
 PATIENCE_S = 2.0
@@ -51,15 +51,6 @@ def write(text: str) -> None:
         raise DataError(f"cannot write to the standard output: {error.strerror}") from None
 
 
-def complain(message: str, hint: str) -> None:
-    """Print `error: …` and `hint: …` on stderr."""
-    with contextlib.suppress(OSError):
-        sys.stderr.write(f"error: {message}\n")
-        if hint:
-            sys.stderr.write(f"hint: {hint}\n")
-        sys.stderr.flush()
-
-
 class Bar:
     """A progress bar on stderr that appears on a terminal only, and only once the work took longer than 2 s."""
 
@@ -87,7 +78,8 @@ def progress(title: str) -> Iterator[Bar]:
         yield bar
     finally:
         bar.timer.cancel()
-        bar.progress.stop()
+        if bar.visible:
+            bar.progress.stop()
 
 
 def time_text(seconds: float) -> str:

@@ -1,0 +1,27 @@
+"""The commands of `tacit`, one file per noun."""
+
+from __future__ import annotations
+
+import typer
+
+from tacit.cli import about, demo, explain, output, predict
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="tacit",
+    help="Use data that you may never see: run a model on encrypted data.",
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("explain")(explain.command)
+app.command("predict")(predict.command)
+app.command("demo")(demo.command)
+app.command("about")(about.command)
+
+
+@app.callback(invoke_without_command=True)
+def opening(context: typer.Context) -> None:
+    """Print the help when no command is given."""
+    if context.invoked_subcommand is None:
+        output.write(context.get_help() + "\n")
