@@ -1,0 +1,99 @@
+"""The evaluator: parameters and evaluation keys. It computes on vectors and cannot decrypt them."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+from numpy.typing import ArrayLike
+
+from tacit import _native
+from tacit.ckks.matrix import Matrix
+from tacit.ckks.noise import Noise, NoiseModel
+from tacit.ckks.parameters import Parameters
+from tacit.ckks.vector import Vector
+from tacit.errors import MalformedMessageError, MissingKeyError, PeerIncompatibleError
+
+__all__ = ["Evaluator"]
+
+_HEADER = struct.Struct("<4sBBxxI")
+_MAGIC = b"TCKV"
+_VERSION = 1
+
+
+class Evaluator:
+    """What the computing side holds. Vectors remember theirs, so that ``x * y`` finds the keys it needs."""
+
+    def __init__(
+        self, params: Parameters, keys: _native.EvaluationKeys | bytes | None = None, *, threads: int = 1
+    ) -> None:
+        """``keys``: the evaluation keys or their bytes, None for additions and clear factors only."""
+        if isinstance(keys, bytes):
+            keys = _native.EvaluationKeys.from_bytes(params.native, keys)
+        self.params = params
+        self.keys = keys
+        self.native = _native.Evaluator(params.native, keys, threads=threads)
+        self.noise = NoiseModel(params)
+        self.rotations: frozenset[int] = frozenset(keys.rotations if keys is not None else ())
+
+    def matrix(self, weights: ArrayLike, *, level: int | None = None) -> Matrix:
+        """``weights`` (inputs, outputs) encoded once for many products ``x @ matrix`` at ``level``."""
+        return Matrix.encode(self.params, weights, level=level)
+
+    def load(self, data: bytes, *, bound: float = 1.0) -> Vector:
+        """A vector from `Vector.serialize`; ``bound`` on its values is what the reader knows, for the noise
+        estimate.
+
+        The estimate starts anew, as for a fresh encryption. Raises MalformedMessageError for bytes that are
+        no vector and
+        PeerIncompatibleError for another version or other parameters.
+        """
+        if len(data) < _HEADER.size:
+            raise MalformedMessageError(f"a vector has {_HEADER.size} bytes at least; got {len(data)}")
+        magic, version, kind, size = _HEADER.unpack_from(data)
+        if magic != _MAGIC:
+            raise MalformedMessageError("these bytes are not a serialized vector")
+        if version != _VERSION:
+            raise PeerIncompatibleError(
+                f"this build reads vectors of version {_VERSION}; got version {version}"
+            )
+        if kind > 1 or data[6:8] != b"\0\0" or not 1 <= size <= self.params.slots:
+            raise MalformedMessageError("the header of a serialized vector is not valid")
+        native = _native.Ciphertext.from_bytes(self.params.native, data[_HEADER.size :])
+        if native.degree != 1:
+            raise MalformedMessageError(f"a serialized vector has degree 1; got degree {native.degree}")
+        noise = self.noise.fresh(native.scale, bound)
+        if native.level < self.params.depth:
+            noise = noise.more(self.noise.rounding(native.scale))
+        return Vector(self, native, size=size, noise=noise, is_complex=kind == 1)
+
+    def dump(self, vector: Vector) -> bytes:
+        """The bytes that `load` reads: 12 byte header (magic, version, real or complex, size), then the
+        ciphertext."""
+        header = _HEADER.pack(_MAGIC, _VERSION, int(vector.is_complex), vector.size)
+        return header + vector.native.to_bytes()
+
+    def require_rotations(self, steps: Sequence[int]) -> None:
+        """Raise MissingKeyError, naming the rotations, unless there is a key for each of ``steps``."""
+        missing = sorted(step for step in steps if step % self.params.slots and step not in self.rotations)
+        if missing:
+            raise MissingKeyError(
+                f"no key for the rotations {missing}",
+                hint=f"ask the key owner for keygen(params, rotations={missing}); sums=[size] and"
+                " matmul=[(inputs, outputs)] make those of sums and matrices",
+            )
+
+    def require_relinearization(self) -> None:
+        """Raise MissingKeyError unless ciphertexts can be multiplied."""
+        if self.keys is None or not self.keys.has_relinearization:
+            raise MissingKeyError(
+                "no relinearization key, so two ciphertexts cannot be multiplied",
+                hint="make the keys with keygen(params), and pass keys.evaluation to the evaluator",
+            )
+
+    def estimate(self, native: _native.Ciphertext, bound: float) -> Noise:
+        """The noise of a fresh secret-key encryption with values up to ``bound``."""
+        return self.noise.fresh(native.scale, bound)
+
+    def __repr__(self) -> str:
+        return f"<Evaluator n={self.params.n} rotations={len(self.rotations)}>"

@@ -1,0 +1,81 @@
+"""Vectors and keys as bytes, and bytes that are none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tacit import ckks
+from tacit.errors import MalformedMessageError, PeerIncompatibleError, TacitError
+
+X = np.array([1.0, -2.0, 3.0])
+
+
+def test_two_sides(keys: ckks.Keys, params: ckks.Parameters) -> None:
+    """The evaluator gets bytes only."""
+    provider = ckks.Evaluator(params, keys.evaluation.to_bytes(), threads=2)
+    x = provider.load(keys.encrypt(X).serialize())
+    answer = (x * x + x.sum()).serialize()
+    assert np.allclose(keys.decrypt(keys.load(answer)), X**2 + X.sum(), rtol=0, atol=1e-6)
+
+
+def test_a_fresh_vector_is_half_a_ciphertext(keys: ckks.Keys, params: ckks.Parameters) -> None:
+    fresh, computed = keys.encrypt(X), -keys.encrypt(X)
+    residues = sum(q.bit_length() for q in params.native.q) * params.n // 8
+    assert residues < len(fresh.serialize()) < residues + 200
+    assert 2 * residues < len(computed.serialize()) < 2 * residues + 200
+    assert keys.load(fresh.serialize()).serialize() == fresh.serialize()
+    assert fresh.size_bytes < len(fresh.serialize()) < fresh.size_bytes + 20
+
+
+def test_bytes_do_not_tell_the_size_of_values(keys: ckks.Keys) -> None:
+    assert len(keys.encrypt(X).serialize()) == len(keys.encrypt(1000 * X).serialize())
+    assert keys.encrypt(1000 * X).serialize()[:12] == keys.encrypt(X).serialize()[:12]
+
+
+@pytest.mark.parametrize("length", [0, 5, 11, 12, 40, 1000, -1])
+def test_truncated(keys: ckks.Keys, length: int) -> None:
+    with pytest.raises(MalformedMessageError):
+        keys.load(keys.encrypt(X).serialize()[:length])
+
+
+def test_every_flipped_bit_of_the_header_is_noticed(keys: ckks.Keys) -> None:
+    """Only real ↔ complex and another size are another valid vector; those do not protect anything."""
+    data = keys.encrypt(X).serialize()
+    accepted = []
+    for bit in range(8 * 64):
+        changed = bytearray(data)
+        changed[bit // 8] ^= 1 << bit % 8
+        try:
+            keys.load(bytes(changed))
+        except (MalformedMessageError, PeerIncompatibleError):
+            continue
+        except TacitError as other:  # pragma: no cover
+            pytest.fail(f"bit {bit}: {other!r}")
+        accepted.append(bit)
+    kind, size = [40], list(range(64, 76))
+    assert set(accepted) <= {*kind, *size}
+
+
+def test_tampered_anywhere(keys: ckks.Keys) -> None:
+    data = keys.encrypt(X).serialize()
+    rng = np.random.default_rng(3)
+    for position in rng.integers(76, len(data), 25):
+        changed = bytearray(data)
+        changed[position] ^= 1 << int(rng.integers(8))
+        with pytest.raises(MalformedMessageError):
+            keys.load(bytes(changed))
+
+
+def test_a_product_without_relinearization_is_no_vector(keys: ckks.Keys) -> None:
+    x = keys.encrypt(X)
+    header = x.serialize()[:12]
+    product = keys.evaluator.native.mul(x.native, x.native)
+    with pytest.raises(MalformedMessageError):
+        keys.load(header + product.to_bytes())
+
+
+def test_evaluation_keys_of_other_parameters(params: ckks.Parameters) -> None:
+    other = ckks.keygen(ckks.Parameters.from_literal(ckks.N13_DEPTH2))
+    with pytest.raises(PeerIncompatibleError):
+        ckks.Evaluator(params, other.evaluation.to_bytes())
