@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from math import ceil, log2
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from tacit import _native
 from tacit.ckks.evaluator import Evaluator
 from tacit.ckks.matrix import matrix_rotations
-from tacit.ckks.packing import cleartext, fold_steps, pack, period
+from tacit.ckks.packing import Cleartext, cleartext, fold_steps, pack, period
 from tacit.ckks.parameters import Parameters
 from tacit.ckks.vector import Vector
 from tacit.errors import InvalidParameterError, PeerIncompatibleError, ShapeError
@@ -111,8 +111,8 @@ class Keys:
             self.evaluator, native, size=len(array), noise=noise, is_complex=array.dtype.kind == "c"
         )
 
-    def decrypt(self, vector: Vector) -> NDArray[np.float64]:
-        """The ``size`` values of a vector; complex ones for a complex vector.
+    def decrypt(self, vector: Vector) -> Cleartext:
+        """The ``size`` values of a vector, float64, or complex128 for a complex vector.
 
         Raises PeerIncompatibleError when the vector belongs to other parameters.
         """
@@ -120,8 +120,7 @@ class Keys:
             raise PeerIncompatibleError("the vector belongs to other parameters than the keys")
         plaintext = self.secret.decrypt(vector.native)
         decode = self.params.native.decode if vector.is_complex else self.params.native.decode_real
-        values: NDArray[np.float64] = decode(plaintext)[: vector.size]
-        return values
+        return decode(plaintext)[: vector.size]
 
     def load(self, data: bytes, *, bound: float = 1.0) -> Vector:
         """A vector from the bytes that another process serialized; see `Evaluator.load`."""
@@ -144,6 +143,6 @@ class Keys:
         return f"<Keys n={self.params.n} depth={self.params.depth}>"
 
 
-def _power_of_two(array: NDArray[np.float64] | NDArray[np.complex128]) -> float:
+def _power_of_two(array: Cleartext) -> float:
     largest = float(np.abs(array).max())
     return 2.0 ** ceil(log2(largest)) if largest > 0 else 1.0

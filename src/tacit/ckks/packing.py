@@ -15,7 +15,8 @@ from tacit.errors import DataError, ShapeError
 
 __all__ = ["Cleartext", "cleartext", "fold_steps", "pack", "period"]
 
-Cleartext = NDArray[np.float64] | NDArray[np.complex128]
+Cleartext = NDArray[np.float64 | np.complex128]
+"""Real or complex numbers, one-dimensional."""
 
 
 def period(size: int) -> int:
@@ -56,5 +57,4 @@ def pack(values: Cleartext, *, slots: int) -> Cleartext:
     length = period(len(values))
     padded = np.zeros(length, dtype=values.dtype)
     padded[: len(values)] = values
-    packed: Cleartext = np.tile(padded, slots // length)
-    return packed
+    return np.tile(padded, slots // length)
