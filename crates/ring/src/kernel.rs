@@ -4,6 +4,8 @@
 //! outputs are canonical, `[0, q)`, unless a function says otherwise. Slices of one call have equal length. Rows may
 //! have any length; positions are independent.
 
+#[cfg(target_arch = "x86_64")]
+mod ifma;
 mod portable;
 
 use crate::cpu::CpuPath;
@@ -12,9 +14,11 @@ use crate::modulus::{Modulus, Scalar};
 /// Calls the implementation of a kernel that belongs to a path.
 macro_rules! dispatch {
     ($path:expr, $name:ident ( $($argument:expr),* $(,)? )) => {
-        {
-            $path.checked();
-            portable::$name($($argument),*)
+        match $path.checked() {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `checked` made sure that this CPU has the instructions.
+            CpuPath::Ifma => unsafe { ifma::$name($($argument),*) },
+            _ => portable::$name($($argument),*),
         }
     };
 }
@@ -24,6 +28,9 @@ macro_rules! check {
         $(assert_eq!($len, $other, "rows of one operation differ in length");)+
     };
 }
+
+/// Words of each input that [`weighted_sums_lazy`] keeps in the first cache (ten inputs: 20 kB).
+const TILE: usize = 256;
 
 /// `out = a + b`.
 pub fn add(path: CpuPath, out: &mut [u64], a: &[u64], b: &[u64], m: &Modulus) {
@@ -176,7 +183,7 @@ pub fn weighted_sum_lazy(
 }
 
 /// [`weighted_sum_lazy`] for several target primes in one pass: row `t` is
-/// `offsets[t] + Σ weights[t][i]·inputs[i]` modulo `ms[t]`, in `[0, 4q)`. Inputs are read once for each few targets.
+/// `offsets[t] + Σ weights[t][i]·inputs[i]` modulo `ms[t]`, in `[0, 4q)`. Works in tiles: inputs are read once into the cache.
 pub fn weighted_sums_lazy(
     path: CpuPath,
     outs: &mut [&mut [u64]],
@@ -189,8 +196,20 @@ pub fn weighted_sums_lazy(
         outs.len() == weights.len() && outs.len() == offsets.len() && outs.len() == ms.len(),
         "weights, an offset and a modulus for each output row"
     );
-    for (((out, weights), &offset), m) in outs.iter_mut().zip(weights).zip(offsets).zip(ms) {
-        weighted_sum_lazy(path, out, inputs, weights, offset, m);
+    let n = inputs
+        .iter()
+        .map(|input| input.len())
+        .chain(outs.iter().map(|out| out.len()))
+        .max()
+        .unwrap_or(0);
+    let mut tile: Vec<&[u64]> = Vec::with_capacity(inputs.len());
+    for start in (0..n).step_by(TILE) {
+        let range = start..n.min(start + TILE);
+        tile.clear();
+        tile.extend(inputs.iter().map(|input| &input[range.clone()]));
+        for (((out, weights), &offset), m) in outs.iter_mut().zip(weights).zip(offsets).zip(ms) {
+            weighted_sum_lazy(path, &mut out[range.clone()], &tile, weights, offset, m);
+        }
     }
 }
 
