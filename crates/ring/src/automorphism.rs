@@ -1,5 +1,10 @@
 //! The automorphisms `a(X) → a(X^g)`.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod ifma;
+
 use crate::cpu::CpuPath;
 use crate::error::RingError;
 use crate::modulus::Modulus;
@@ -19,6 +24,9 @@ pub struct Automorphism {
     sources: Vec<u32>,
     /// `inside[c][r]`: position in the source group.
     inside: [[u64; 8]; 8],
+    /// `inside` for vectors of half a group.
+    #[cfg(target_arch = "x86_64")]
+    halves: avx2::Halves,
 }
 
 impl Automorphism {
@@ -57,6 +65,8 @@ impl Automorphism {
             galois_element: g,
             sources,
             inside,
+            #[cfg(target_arch = "x86_64")]
+            halves: avx2::Halves::new(&inside),
         })
     }
 
@@ -73,15 +83,29 @@ impl Automorphism {
     /// `out = a(X^g)`, both in Eval order; any words (they are only moved).
     pub fn apply_eval(&self, path: CpuPath, out: &mut [u64], a: &[u64]) {
         self.check(out.len(), a.len());
-        path.checked();
-        self.map_portable(out, a, |_, word| word);
+        match path.checked() {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `checked` made sure that this CPU has the instructions.
+            CpuPath::Ifma => unsafe { ifma::apply(out, a, &self.sources, &self.inside) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            CpuPath::Avx2 => unsafe { avx2::apply(out, a, &self.sources, &self.halves) },
+            _ => self.map_portable(out, a, |_, word| word),
+        }
     }
 
     /// `out += a(X^g)`, both in Eval order and canonical.
     pub fn apply_eval_add(&self, path: CpuPath, out: &mut [u64], a: &[u64], m: &Modulus) {
         self.check(out.len(), a.len());
-        path.checked();
-        self.map_portable(out, a, |old, word| m.add(old, word));
+        match path.checked() {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `checked` made sure that this CPU has the instructions.
+            CpuPath::Ifma => unsafe { ifma::apply_add(out, a, &self.sources, &self.inside, m) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            CpuPath::Avx2 => unsafe { avx2::apply_add(out, a, &self.sources, &self.halves, m) },
+            _ => self.map_portable(out, a, |old, word| m.add(old, word)),
+        }
     }
 
     /// `out = a(X^g)`, both in Coeff order and canonical: a signed permutation. Not vectorised.

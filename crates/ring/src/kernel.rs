@@ -5,6 +5,8 @@
 //! have any length; positions are independent.
 
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod ifma;
 mod portable;
 
@@ -18,6 +20,9 @@ macro_rules! dispatch {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `checked` made sure that this CPU has the instructions.
             CpuPath::Ifma => unsafe { ifma::$name($($argument),*) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `checked` made sure that this CPU has the instructions.
+            CpuPath::Avx2 => unsafe { avx2::$name($($argument),*) },
             _ => portable::$name($($argument),*),
         }
     };

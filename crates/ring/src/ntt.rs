@@ -1,6 +1,8 @@
 //! The negacyclic number theoretic transform.
 
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod ifma;
 mod portable;
 
@@ -28,6 +30,8 @@ pub struct NttTable {
     plain_inverse: InverseScale,
     /// Tables of each path for the two directions, made when the path is first used.
     portable: [OnceLock<Vec<Root>>; 2],
+    #[cfg(target_arch = "x86_64")]
+    avx2: [OnceLock<avx2::Roots>; 2],
     #[cfg(target_arch = "x86_64")]
     ifma: [OnceLock<ifma::Roots>; 2],
 }
@@ -87,6 +91,8 @@ impl NttTable {
             },
             portable: Default::default(),
             #[cfg(target_arch = "x86_64")]
+            avx2: Default::default(),
+            #[cfg(target_arch = "x86_64")]
             ifma: Default::default(),
         };
         table.plain_inverse = table.inverse_scale(1, 0);
@@ -133,6 +139,13 @@ impl NttTable {
                 // SAFETY: `checked` made sure that this CPU has the instructions.
                 unsafe { ifma::forward(row, roots, &self.modulus, canonical) }
             }
+            #[cfg(target_arch = "x86_64")]
+            CpuPath::Avx2 if row.len() >= avx2::MIN_N => {
+                let roots = self.avx2[FORWARD]
+                    .get_or_init(|| avx2::Roots::new(self.log_n, self.psi, &self.modulus));
+                // SAFETY: `checked` made sure that this CPU has the instructions.
+                unsafe { avx2::forward(row, roots, &self.modulus) }
+            }
             _ => portable::forward(row, self.portable_roots(FORWARD), &self.modulus, canonical),
         }
     }
@@ -175,6 +188,14 @@ impl NttTable {
                     .get_or_init(|| ifma::Roots::new(self.log_n, base(), &self.modulus));
                 // SAFETY: `checked` made sure that this CPU has the instructions.
                 unsafe { ifma::inverse(row, roots, scale, &self.modulus) }
+            }
+            #[cfg(target_arch = "x86_64")]
+            CpuPath::Avx2 if row.len() >= avx2::MIN_N => {
+                let base = || self.modulus.inv(self.psi);
+                let roots = self.avx2[INVERSE]
+                    .get_or_init(|| avx2::Roots::new(self.log_n, base(), &self.modulus));
+                // SAFETY: `checked` made sure that this CPU has the instructions.
+                unsafe { avx2::inverse(row, roots, scale, &self.modulus) }
             }
             _ => portable::inverse(row, self.portable_roots(INVERSE), scale, &self.modulus),
         }
