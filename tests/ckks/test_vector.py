@@ -186,6 +186,8 @@ def test_what_does_not_fit_is_refused(keys: ckks.Keys) -> None:
         (DataError, lambda: keys.encrypt([1.0, float("nan")])),
         (DataError, lambda: x * float("inf")),
         (DataError, lambda: x + "word"),
+        (DataError, lambda: x * 0),
+        (DataError, lambda: x * np.zeros(8)),
         (InvalidParameterError, lambda: x**0),
         (InvalidParameterError, lambda: x.polyval([3.0])),
         (DataError, lambda: x.polyval([[1.0, 2.0]])),

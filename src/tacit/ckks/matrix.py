@@ -62,8 +62,8 @@ class Matrix:
     def encode(params: Parameters, weights: ArrayLike, *, level: int | None = None) -> Matrix:
         """Encode ``weights`` (inputs, outputs) for vectors at ``level`` (default: fresh ones).
 
-        Raises ShapeError unless two-dimensional and at most N/2 wide and high, DataError unless finite,
-        LevelError at level 0.
+        Raises ShapeError unless two-dimensional and at most N/2 wide and high, DataError unless finite
+        and not all zero, LevelError at level 0.
         """
         array = np.asarray(weights, dtype=np.float64)
         if array.ndim != 2 or 0 in array.shape or max(array.shape) > params.slots:
@@ -72,6 +72,8 @@ class Matrix:
             )
         if not np.isfinite(array).all():
             raise DataError("a matrix must be finite; it holds NaN or infinity")
+        if not array.any():
+            raise DataError("a product with zero is zero for everybody to see; it needs no encrypted vector")
         level = params.depth if level is None else level
         if not 1 <= level <= params.depth:
             raise LevelError(f"a matrix needs a level from 1 to {params.depth}; got {level}")
@@ -105,5 +107,4 @@ def _diagonals(array: NDArray[np.float64], slots: int) -> Mapping[int, NDArray[n
         diagonal = padded[(i + k) % p_in, i % p_out]
         if diagonal.any():
             diagonals[k] = np.tile(diagonal, slots // len(i))
-    # A map needs one diagonal at least; that of the zero matrix is zero.
-    return diagonals or {0: np.zeros(slots)}
+    return diagonals

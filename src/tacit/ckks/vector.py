@@ -14,7 +14,7 @@ from tacit.ckks import polynomial
 from tacit.ckks.matrix import Matrix
 from tacit.ckks.noise import Noise
 from tacit.ckks.packing import Cleartext, cleartext, fold_steps, pack, period
-from tacit.errors import InvalidParameterError, LevelError, PeerIncompatibleError, ShapeError
+from tacit.errors import DataError, InvalidParameterError, LevelError, PeerIncompatibleError, ShapeError
 
 if TYPE_CHECKING:
     from tacit.ckks.evaluator import Evaluator
@@ -128,6 +128,8 @@ class Vector:
         if isinstance(other, Vector):
             return self.square() if other is self else self._times_vector(other)
         values = self._operand(other)
+        if not values.any():
+            raise DataError("a product with zero is zero for everybody to see; it needs no encrypted vector")
         if len(values) > 1:
             return self._times_array(values)
         factor = values[0].item()
