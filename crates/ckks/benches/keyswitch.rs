@@ -11,28 +11,64 @@ use std::time::Duration;
 use tacit_ckks::{Evaluator, LinearMap, Parameters, ParametersLiteral, SecretKey, encode};
 use tacit_ring::CpuPath;
 
-/// log_n, (number, bits) of q, (number, bits) of p.
-const SHAPES: [(u32, (usize, u32), (usize, u32)); 4] = [
-    (13, (3, 50), (1, 50)),
-    (14, (8, 38), (3, 41)),
-    (15, (18, 36), (6, 36)),
-    (16, (26, 50), (9, 49)),
+/// A ring degree with `limbs` primes of `q_bits` and `alpha` special primes of `p_bits`.
+struct Shape {
+    log_n: u32,
+    limbs: usize,
+    q_bits: u32,
+    alpha: usize,
+    p_bits: u32,
+}
+
+const SHAPES: [Shape; 4] = [
+    Shape {
+        log_n: 13,
+        limbs: 3,
+        q_bits: 50,
+        alpha: 1,
+        p_bits: 50,
+    },
+    Shape {
+        log_n: 14,
+        limbs: 8,
+        q_bits: 38,
+        alpha: 3,
+        p_bits: 41,
+    },
+    Shape {
+        log_n: 15,
+        limbs: 18,
+        q_bits: 36,
+        alpha: 6,
+        p_bits: 36,
+    },
+    Shape {
+        log_n: 16,
+        limbs: 26,
+        q_bits: 50,
+        alpha: 9,
+        p_bits: 49,
+    },
 ];
 
 const ROTATIONS: [i64; 6] = [1, 2, 3, 4, 8, 12];
 
 fn operations(c: &mut Criterion) {
-    for (log_n, q, p) in SHAPES {
+    for shape in SHAPES {
         // One shape at a time: the keys of the largest take 1 GB.
-        shape(c, log_n, q, p);
+        measure(c, shape);
     }
 }
 
-fn shape(
+fn measure(
     c: &mut Criterion,
-    log_n: u32,
-    (limbs, q_bits): (usize, u32),
-    (alpha, p_bits): (usize, u32),
+    Shape {
+        log_n,
+        limbs,
+        q_bits,
+        alpha,
+        p_bits,
+    }: Shape,
 ) {
     let name = format!("2^{log_n} L{limbs} K{alpha}");
     let mut group = c.benchmark_group(&name);
