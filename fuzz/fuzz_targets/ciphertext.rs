@@ -1,0 +1,8 @@
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use tacit_ckks::Ciphertext;
+
+fuzz_target!(|input: &[u8]| {
+    tacit_fuzz::check(input, |params, bytes| Ciphertext::from_bytes(params, bytes)?.to_bytes(params));
+});
