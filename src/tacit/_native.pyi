@@ -444,9 +444,9 @@ class Evaluator:
         `map.rotations`."""
 
     def linear_combinations(
-        self, cts: Sequence[Ciphertext], weights: ArrayLike, *, scale: float, rescale: bool = False
+        self, cts: Sequence[Ciphertext], weights: ArrayLike, *, scale: float
     ) -> list[Ciphertext]:
-        """Σ_j weights[i, j] · cts[j] for each row i, at scale · cts[0].scale, rescaled if asked.
+        """Σ_j weights[i, j] · cts[j] for each row i, at scale · cts[0].scale, not rescaled.
 
         weights: (m, len(cts)) real, rounded to multiples of 1 / scale. ShapeError: another shape. DataError:
         not real numbers, NaN or infinity.

@@ -236,14 +236,13 @@ impl PyEvaluator {
     }
 
     /// Σ_j weights[i, j]·cts[j] for each row i
-    #[pyo3(signature = (cts, weights, *, scale, rescale=false))]
+    #[pyo3(signature = (cts, weights, *, scale))]
     fn linear_combinations(
         &self,
         py: Python<'_>,
         cts: Vec<PyRef<'_, PyCiphertext>>,
         weights: &Bound<'_, PyAny>,
         scale: f64,
-        rescale: bool,
     ) -> PyResult<Vec<PyCiphertext>> {
         let (weights, _, columns) = matrix("weights", weights)?;
         if columns != cts.len() {
@@ -255,7 +254,7 @@ impl PyEvaluator {
         }
         let cts: Vec<&Ciphertext> = cts.iter().map(|ct| &*ct.ciphertext).collect();
         self.run_many(py, |evaluator| {
-            evaluator.linear_combinations(&cts, &weights, scale, rescale)
+            evaluator.linear_combinations(&cts, &weights, scale)
         })
     }
 
