@@ -74,3 +74,6 @@ fn magnitude(u: u64) -> i8 {
         .map(|&threshold| i8::from(u >= threshold))
         .sum()
 }
+
+#[cfg(test)]
+mod tests;
