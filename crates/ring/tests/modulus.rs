@@ -175,9 +175,10 @@ fn rows_are_aligned_and_separate() {
             (poly.rows(), poly.rows_ref().len(), poly.rows_mut().len()),
             (1, 1, 1)
         );
-        assert!(
-            !format!("{poly:?}").contains('1') || n != 256,
-            "words are not shown"
+        // The words may be secret.
+        assert_eq!(
+            format!("{poly:?}"),
+            format!("Poly {{ domain: \"coeff\", n: {n}, rows: 1, .. }}")
         );
         let mut relabelled: Poly<Eval> = poly.into_domain();
         assert_eq!(relabelled.row(0)[0], 1);
