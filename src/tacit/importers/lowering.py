@@ -20,10 +20,31 @@ from tacit.ir.builder import GraphBuilder
 from tacit.ir.ops import OPS
 from tacit.ir.signature import Array, Attribute, DType, Shape, TensorType, complete_attributes, dtype_of
 
-__all__ = ["BATCH", "MAX_FOLDED", "Lowering", "Operand", "Rule", "SourceNode"]
+__all__ = ["BATCH", "HARMLESS", "MAX_FOLDED", "Lowering", "Operand", "Rule", "SourceNode"]
 
 MAX_FOLDED = 1 << 26
 """Most numbers that one import may compute in constants (512 MiB), over all of them."""
+
+HARMLESS = frozenset(
+    {
+        "consumed_inputs",  # an optimisation of the first opsets
+        "default_float",  # of LabelEncoder: every class has an entry here
+        "default_int64",
+        "default_string",
+        "default_tensor",
+        "is_test",  # training only, as the next three
+        "momentum",
+        "ratio",
+        "seed",
+        "kernel_params",  # of kernels that are not linear
+        "multi_class",  # ONNX Runtime does not read it
+        "storage_order",  # of the output Indices of MaxPool
+        "stash_type",  # precision of intermediate numbers, as the next two
+        "saturate",
+        "round_mode",
+    }
+)
+"""Attributes that do not change what the supported operators compute."""
 
 _MOVING = frozenset({"Concat", "Gather", "Slice", "Reshape", "Transpose"})
 
@@ -70,6 +91,7 @@ class SourceNode:
     inputs: tuple[Operand | None, ...]
     attributes: Mapping[str, Any]
     n_outputs: int = 1
+    asked: set[str] = field(default_factory=set)
 
     def operand(self, index: int) -> Operand:
         """The input at an index, which must be there."""
@@ -120,9 +142,20 @@ class SourceNode:
         return [str(item) for item in self._attribute(key, (list, tuple), default)]
 
     def has(self, key: str) -> bool:
+        self.asked.add(key)
         return key in self.attributes
 
+    def raw(self, key: str, default: object = None) -> Any:
+        """An attribute of any kind."""
+        self.asked.add(key)
+        return self.attributes.get(key, default)
+
+    def ignored(self) -> list[str]:
+        """Attributes that are there and that no rule asked for: they may change the meaning."""
+        return sorted(self.attributes.keys() - self.asked - HARMLESS)
+
     def _attribute(self, key: str, kind: type | tuple[type, ...], default: object) -> Any:
+        self.asked.add(key)
         value = self.attributes.get(key, default)
         if value is None:
             raise self.malformed(f"the attribute `{key}` is missing")
@@ -179,6 +212,7 @@ class Lowering:
     roles: dict[str, str] = field(default_factory=dict)
     classes: tuple[str, ...] | tuple[int, ...] | None = None
     normalized: set[str] = field(default_factory=set)
+    rounded: list[str] = field(default_factory=list)
     _held: dict[int, tuple[Array, str]] = field(default_factory=dict)
     _choices: dict[str, tuple[Array, str]] = field(default_factory=dict)
     _folded: int = 0

@@ -182,6 +182,9 @@ def _lower(node: SourceNode, ctx: Lowering) -> list[Operand]:
         ) from error
     except _FAULTS as error:
         raise node.malformed(f"its inputs or attributes are malformed ({type(error).__name__})") from error
+    ignored = node.ignored()
+    if ignored:
+        raise node.unsupported(f"the attribute `{ignored[0]}` is not supported", "export the node without it")
     if node.n_outputs > len(results):
         raise node.unsupported(
             f"only its first {len(results)} outputs are computed", "leave the other outputs out"

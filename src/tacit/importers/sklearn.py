@@ -9,6 +9,7 @@ are lowered as those of any ONNX model.
 from __future__ import annotations
 
 import warnings
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -58,13 +59,16 @@ def import_sklearn(estimator: Any, n_features: int | None = None) -> Graph:
             value = ctx.builder.node("Reshape", value, shape=shape, name=role)
         names[value] = role
     ctx.builder.rename(names)
+    metadata = {"source": "scikit-learn", "estimator": type(estimator).__name__}
+    if ctx.rounded:
+        metadata["float32"] = ", ".join(ctx.rounded)
     recorded = getattr(estimator, "feature_names_in_", None)
     return ctx.builder.finish(
         list(names.values()),
         roles={role: role for role in outputs},
         classes=None if answer.label is None else ctx.choice_table(answer.label),
         feature_names=None if recorded is None else tuple(str(name) for name in recorded),
-        metadata={"source": "scikit-learn", "estimator": type(estimator).__name__},
+        metadata=metadata,
     )
 
 
@@ -103,11 +107,42 @@ def _predict(estimator: Any, ctx: Lowering, x: Operand, path: str) -> Prediction
         return _predict(last, ctx, x, f"{path}{key}/")
     if name in ("GridSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV", "RandomizedSearchCV"):
         return _predict(estimator.best_estimator_, ctx, x, path)
+    if name in ("VotingClassifier", "VotingRegressor"):
+        return _vote(estimator, ctx, x, path)
     if name in PREDICTORS:
         return PREDICTORS[name](estimator, ctx, x)
     if _passes(estimator) or name in TRANSFORMERS or name in _COMPOSED:
         return Prediction("output", _transform(estimator, ctx, x, path))
     return _through_onnx(estimator, ctx, x)
+
+
+def _vote(estimator: Any, ctx: Lowering, x: Operand, path: str) -> Prediction:
+    """The weighted mean of probabilities (soft voting) or of regressors."""
+    is_classifier = hasattr(estimator, "classes_")
+    parts = [_predict(part, ctx, x, path) for part in estimator.estimators_]
+    if is_classifier and (estimator.voting != "soft" or any(p.role != "probabilities" for p in parts)):
+        raise UnsupportedOpError(
+            "a vote that is not over probabilities is not read",
+            node="VotingClassifier",
+            op="VotingClassifier",
+            hint="fit with voting='soft' over classifiers with predict_proba",
+        )
+    given = estimator.weights if estimator.weights is not None else [1.0] * len(estimator.estimators)
+    kept = [w for w, (_, part) in zip(given, estimator.estimators, strict=True) if not _is_dropped(part)]
+    total = float(sum(kept))
+    scaled = [
+        ctx.apply("Mul", part.primary, ctx.known(float(weight) / total))
+        for weight, part in zip(kept, parts, strict=True)
+    ]
+    mean = reduce(lambda a, b: ctx.apply("Add", a, b), scaled)
+    if not is_classifier:
+        return Prediction("output", mean)
+    index = ctx.apply("ArgMax", mean, axis=1, keepdims=0)
+    return Prediction("probabilities", mean, ctx.choose(class_labels(estimator), index))
+
+
+def _is_dropped(part: Any) -> bool:
+    return isinstance(part, str) and part == "drop"
 
 
 def _transform(step: Any, ctx: Lowering, x: Operand, path: str) -> Operand:
@@ -147,7 +182,7 @@ def _union(step: Any, ctx: Lowering, x: Operand, path: str) -> Operand:
     weights = step.transformer_weights or {}
     parts: list[Operand] = []
     for key, part in step.transformer_list:
-        if isinstance(part, str) and part == "drop":
+        if _is_dropped(part):
             continue
         result = _transform(part, ctx, x, f"{path}{key}/")
         if key in weights:
@@ -161,7 +196,7 @@ def _columns(step: Any, ctx: Lowering, x: Operand, path: str) -> Operand:
     parts: list[Operand] = []
     for key, part, columns in step.transformers_:
         positions = _positions(step, columns, x.type.size(1))
-        if (isinstance(part, str) and part == "drop") or not positions.size:
+        if _is_dropped(part) or not positions.size:
             continue
         result = _transform(part, ctx, take(ctx, x, positions, 1), f"{path}{key}/")
         if key in weights:
@@ -214,6 +249,8 @@ def _through_onnx(estimator: Any, ctx: Lowering, x: Operand) -> Prediction:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 model = to_onnx(estimator, initial_types=types, options=options)
+            if tensor is FloatTensorType:
+                ctx.rounded.append(name)
             break
         except Exception as error:  # converters raise whatever they like
             failures.append(error)

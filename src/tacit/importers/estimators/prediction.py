@@ -92,11 +92,11 @@ def probabilities_of_classes(ctx: Lowering, classes: Array, scores: Operand) -> 
 
 
 def normalized_columns(ctx: Lowering, classes: Array, scores: Operand) -> Prediction:
-    """One against the rest: sigmoid of each score, divided by their sum."""
+    """One against the rest: sigmoid of each score, divided by their sum; the largest score wins."""
     chances = ctx.apply("Sigmoid", scores)
     result = ctx.apply("Div", chances, ctx.apply("ReduceSum", chances, axes=(1,), keepdims=1))
     ctx.normalized.add(result.name)
-    return Prediction("probabilities", result, _largest(ctx, classes, result))
+    return Prediction("probabilities", result, _largest(ctx, classes, scores))
 
 
 def _largest(ctx: Lowering, classes: Array, scores: Operand) -> Operand:

@@ -10,6 +10,7 @@ from tacit.errors import UnsupportedOpError
 from tacit.importers.estimators.prediction import Transformer, finite
 from tacit.importers.lowering import Lowering, Operand
 from tacit.importers.onnx_ops.activation import clamp
+from tacit.ir.signature import Array
 
 __all__ = ["SCALING"]
 
@@ -80,11 +81,39 @@ def _imputer(estimator: Any, ctx: Lowering, x: Operand) -> Operand:
     return ctx.apply("Where", hit, ctx.known(statistics, "statistics"), x)
 
 
+def _power(estimator: Any, ctx: Lowering, x: Operand) -> Operand:
+    """Yeo and Johnson's or Box and Cox's powers of each feature, then standardised.
+
+    I.-K. Yeo and R. A. Johnson, A new family of power transformations, Biometrika 87 (2000), equation (2).
+    """
+    exponents = finite(estimator.lambdas_, "lambdas_")
+    if estimator.method == "yeo-johnson":
+        above = _risen(ctx, ctx.apply("Add", ctx.apply("Relu", x), ctx.known(1.0)), exponents)
+        mirrored = ctx.apply("Relu", ctx.apply("Mul", x, ctx.known(-1.0)))
+        below = _risen(ctx, ctx.apply("Add", mirrored, ctx.known(1.0)), 2.0 - exponents)
+        x = ctx.apply("Sub", above, below)
+    else:
+        x = _risen(ctx, x, exponents)
+    return _standard(estimator._scaler, ctx, x) if estimator.standardize else x
+
+
+def _risen(ctx: Lowering, base: Operand, exponents: Array) -> Operand:
+    """(base^λ - 1) / λ for each feature, and log(base) where λ is zero."""
+    zero = np.abs(exponents) < np.finfo(np.float64).eps
+    safe = np.where(zero, 1.0, exponents)
+    power = ctx.apply("Sub", ctx.apply("Pow", base, ctx.known(safe, "lambdas")), ctx.known(1.0))
+    result = ctx.apply("Mul", power, ctx.known(1.0 / safe))
+    if not zero.any():
+        return result
+    return ctx.apply("Where", ctx.known(zero), ctx.apply("Log", base), result)
+
+
 SCALING: dict[str, Transformer] = {
     "Binarizer": _binarizer,
     "MaxAbsScaler": _max_abs,
     "MinMaxScaler": _min_max,
     "Normalizer": _normalizer,
+    "PowerTransformer": _power,
     "RobustScaler": _robust,
     "SimpleImputer": _imputer,
     "StandardScaler": _standard,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tacit.errors import UnsupportedOpError
-from tacit.importers.estimators.prediction import Transformer
+from tacit.importers.estimators.prediction import Transformer, finite
 from tacit.importers.lowering import Lowering, Operand
 from tacit.importers.onnx_ops.tensor import take
 
@@ -83,6 +83,28 @@ def _function(estimator: Any, ctx: Lowering, x: Operand) -> Operand:
     return ctx.apply(names[estimator.func], x)
 
 
+def _bins(estimator: Any, ctx: Lowering, x: Operand) -> Operand:
+    """The number of inner edges at or below each value, as it is or as a column for each bin."""
+    if estimator.encode == "onehot":
+        raise UnsupportedOpError(
+            "a discretizer with sparse output is not read",
+            node="KBinsDiscretizer",
+            op="KBinsDiscretizer",
+            hint="fit with encode='onehot-dense' or 'ordinal'",
+        )
+    parts: list[Operand] = []
+    for i, edges in enumerate(estimator.bin_edges_):
+        inner = finite(edges[1:-1], "bin_edges_")
+        below = ctx.apply("Less", take(ctx, x, np.array([i]), 1), ctx.known(inner, f"edges.{i}"))
+        reached = ctx.apply("Cast", ctx.apply("Equal", below, ctx.known(False)), to="float64")
+        place = ctx.apply("ReduceSum", reached, axes=(1,), keepdims=1)
+        if estimator.encode == "onehot-dense":
+            numbers = ctx.known(np.arange(len(inner) + 1, dtype=np.float64))
+            place = ctx.apply("Cast", ctx.apply("Equal", place, numbers), to="float64")
+        parts.append(place)
+    return parts[0] if len(parts) == 1 else ctx.apply("Concat", *parts, axis=1)
+
+
 _SELECTORS = (
     "GenericUnivariateSelect",
     "RFE",
@@ -100,6 +122,7 @@ _SELECTORS = (
 SELECTION: dict[str, Transformer] = {
     **dict.fromkeys(_SELECTORS, _selected),
     "FunctionTransformer": _function,
+    "KBinsDiscretizer": _bins,
     "OneHotEncoder": _one_hot,
     "PolynomialFeatures": _polynomial,
 }

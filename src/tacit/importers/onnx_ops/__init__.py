@@ -20,7 +20,7 @@ __all__ = ["MAX_OPSET", "MIN_OPSET", "RULES"]
 MIN_OPSET = 7
 """Oldest opset of ai.onnx that is read: broadcasting as in NumPy began here."""
 
-MAX_OPSET = 26
+MAX_OPSET = 28
 """Newest opset of ai.onnx whose operators were checked against these rules."""
 
 _ALL = (*ARITHMETIC, *ACTIVATION, *LINEAR, *WINDOW, *REDUCTION, *SHAPE, *TENSOR, *ML)

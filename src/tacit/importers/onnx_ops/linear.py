@@ -94,37 +94,42 @@ def _batch_normalization(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
     return [ctx.apply("Add", scaled, _channelwise(node, ctx, x, shift))]
 
 
-def _standardized(ctx: Lowering, x: Operand, axes: tuple[int, ...], epsilon: float) -> Operand:
-    """(x - mean) / √(variance + ε), mean and variance along axes."""
+def _standardized(
+    ctx: Lowering, x: Operand, axes: tuple[int, ...], epsilon: float
+) -> tuple[Operand, Operand, Operand]:
+    """(x - mean) / √(variance + ε), the mean and √(variance + ε), mean and variance along axes."""
     count = 1.0 / max(1, int(np.prod([x.type.size(axis) for axis in axes], dtype=np.int64)))
     mean = ctx.apply("Mul", ctx.apply("ReduceSum", x, axes=axes, keepdims=1), ctx.known(count))
     centred = ctx.apply("Sub", x, mean)
     square = ctx.apply("ReduceSum", ctx.apply("Mul", centred, centred), axes=axes, keepdims=1)
     variance = ctx.apply("Mul", square, ctx.known(count))
-    return ctx.apply("Div", centred, ctx.apply("Sqrt", ctx.apply("Add", variance, ctx.known(epsilon))))
+    deviation = ctx.apply("Sqrt", ctx.apply("Add", variance, ctx.known(epsilon)))
+    return ctx.apply("Div", centred, deviation), mean, deviation
 
 
 def _instance_normalization(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
     x = node.operand(0)
-    result = _standardized(ctx, x, tuple(range(2, len(x.shape))), node.number("epsilon", 1e-5))
+    result, _, _ = _standardized(ctx, x, tuple(range(2, len(x.shape))), node.number("epsilon", 1e-5))
     scaled = ctx.apply("Mul", result, _channelwise(node, ctx, x, node.operand(1)))
     return [ctx.apply("Add", scaled, _channelwise(node, ctx, x, node.operand(2)))]
 
 
 def _layer_normalization(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
-    if node.n_outputs > 1:
-        raise node.unsupported("the outputs Mean and InvStdDev", "they are for training: leave them out")
     x = node.operand(0)
     first = node.axis(node.integer("axis", -1), len(x.shape))
-    result = _standardized(ctx, x, tuple(range(first, len(x.shape))), node.number("epsilon", 1e-5))
+    axes = tuple(range(first, len(x.shape)))
+    result, mean, deviation = _standardized(ctx, x, axes, node.number("epsilon", 1e-5))
     result = ctx.apply("Mul", result, node.operand(1))
     bias = node.optional(2)
-    return [result if bias is None else ctx.apply("Add", result, bias)]
+    result = result if bias is None else ctx.apply("Add", result, bias)
+    if node.n_outputs == 1:
+        return [result]
+    return [result, mean, ctx.apply("Div", ctx.known(1.0), deviation)]
 
 
 def _mean_variance_normalization(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
     x = node.operand(0)
-    return [_standardized(ctx, x, node.axes(node.integers("axes", [0, 2, 3]), len(x.shape)), 1e-9)]
+    return [_standardized(ctx, x, node.axes(node.integers("axes", [0, 2, 3]), len(x.shape)), 1e-9)[0]]
 
 
 def _lp_normalization(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
@@ -148,7 +153,7 @@ LINEAR = (
     Rule("BatchNormalization", _batch_normalization, "Mul Add", "inference only; folded"),
     Rule("InstanceNormalization", _instance_normalization, "ReduceSum Sub Mul Sqrt Div Add"),
     Rule(
-        "LayerNormalization", _layer_normalization, "ReduceSum Sub Mul Sqrt Div Add", "one output", since=17
+        "LayerNormalization", _layer_normalization, "ReduceSum Sub Mul Sqrt Div Add", since=17
     ),
     Rule(
         "MeanVarianceNormalization",

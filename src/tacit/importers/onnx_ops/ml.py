@@ -227,8 +227,8 @@ def _label_encoder(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
     if table is None:
         raise node.unsupported("features are encoded", "only class labels can be: encode the data before")
     kinds = ("strings", "int64s", "floats")
-    keys = next((node.attributes[f"keys_{k}"] for k in kinds if node.has(f"keys_{k}")), None)
-    values = next((node.attributes[f"values_{k}"] for k in kinds if node.has(f"values_{k}")), None)
+    keys = next((node.raw(f"keys_{k}") for k in kinds if node.has(f"keys_{k}")), None)
+    values = next((node.raw(f"values_{k}") for k in kinds if node.has(f"values_{k}")), None)
     if keys is None or values is None or len(keys) != len(values):
         raise node.unsupported(
             "keys or values of this kind", "use strings or integers of ai.onnx.ml 2 or later"

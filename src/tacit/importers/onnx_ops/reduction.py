@@ -25,7 +25,8 @@ def _rule(reduce: _Reduce, *, axes_input_since: int) -> Callable[[SourceNode, Lo
             given = node.known_ints(1, "axes") if node.optional(1) is not None else []
         else:
             given = node.integers("axes", [])
-        if not given and node.integer("noop_with_empty_axes", 0):
+        empty_is_none = bool(node.integer("noop_with_empty_axes", 0))
+        if not given and empty_is_none:
             axes: tuple[int, ...] = ()
         else:
             axes = node.axes(given, rank) if given else tuple(range(rank))

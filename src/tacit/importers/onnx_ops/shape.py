@@ -55,7 +55,7 @@ def _target(node: SourceNode, x: Shape, wanted: Sequence[Any], *, allow_zero: bo
         if sizes and sizes[0] == 1 and (rest == elements or (inferred and rest and elements % rest == 0)):
             return (None, *(elements // rest if size == -1 else size for size in sizes[1:]))
         raise node.unsupported(
-            f"a reshape to {list(wanted)} mixes the batch with other dimensions",
+            f"a reshape to {[str(size) for size in wanted]} mixes the batch with other dimensions",
             "keep the first dimension of a reshape as it is (0 or -1)",
         )
     if -1 in sizes:
@@ -145,7 +145,7 @@ def _filled(node: SourceNode, ctx: Lowering, shape: Sequence[Any], value: Any) -
 
 def _constant_of_shape(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
     shape = node.known(0, "the shape")
-    value = np.asarray(node.attributes.get("value", np.zeros(1))).reshape(-1)
+    value = np.asarray(node.raw("value", np.zeros(1))).reshape(-1)
     if value.size != 1 or shape.ndim != 1:
         raise node.malformed("the value must be one number and the shape a list")
     return [_filled(node, ctx, list(shape), value[0])]

@@ -51,9 +51,9 @@ def _constant(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
         "value_string",
         "value_strings",
     )
-    given = [node.attributes[key] for key in known if node.has(key)]
-    if len(given) != 1 or len(node.attributes) != 1:
-        raise node.malformed("a constant needs one value")
+    given = [node.raw(key) for key in known if node.has(key)]
+    if len(given) != 1:
+        raise node.unsupported("a constant without a dense value", "store it as an initializer")
     return [ctx.known(np.asarray(given[0]), node.name)]
 
 
@@ -239,7 +239,8 @@ def _space_to_depth(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
         raise node.malformed("the input must have 4 dimensions that the block divides")
     batch, channels, height, width = x.shape[0], *(x.type.size(i) for i in (1, 2, 3))
     split = reshape(ctx, x, (batch, channels, height // block, block, width // block, block))
-    turned = ctx.apply("Transpose", split, perm=(0, 3, 5, 1, 2, 4))
+    perm = (0, 3, 5, 1, 2, 4) if node.text("mode", "DCR") == "DCR" else (0, 1, 3, 5, 2, 4)
+    turned = ctx.apply("Transpose", split, perm=perm)
     return [reshape(ctx, turned, (batch, channels * block * block, height // block, width // block))]
 
 

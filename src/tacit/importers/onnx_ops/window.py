@@ -87,7 +87,9 @@ def _max_pool(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
 def _average_pool(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
     x, kernel = node.operand(0), node.integers("kernel_shape")
     placement = _placement(node, x, kernel)
-    counted = node.integer("count_include_pad", 0) if any(placement["pads"]) else 0
+    counted = node.integer("count_include_pad", 0)
+    if not any(placement["pads"]):
+        counted = 0
     if counted and node.integer("ceil_mode", 0):
         raise node.unsupported("count_include_pad with ceil_mode", "write the padding out with Pad")
     return [ctx.apply("AveragePool", x, kernel=tuple(kernel), count_include_pad=counted, **placement)]

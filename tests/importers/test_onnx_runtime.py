@@ -1,0 +1,251 @@
+"""Graphs of ONNX models answer as ONNX Runtime does, to the rounding of its float32."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper
+from skl2onnx import to_onnx
+
+from tacit.errors import TacitError
+from tacit.importers import load
+from tacit.ir import interpret
+from tests.importers.fitted import FITTED, fit
+from tests.importers.onnx_models import cnn, mlp, model, residual, tensor, transformer_block
+
+RELATIVE = 2e-5
+"""Of the largest number of the answer: ONNX Runtime computes in float32 (24 bits), sums of up to 784 products."""
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = ROOT.parent / "shared" / "data"
+
+
+def _session(proto: onnx.ModelProto | Path) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = 1
+    source = str(proto) if isinstance(proto, Path) else proto.SerializeToString()
+    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+
+
+def _compare(proto: onnx.ModelProto | Path, data: dict[str, Any], relative: float = RELATIVE) -> float:
+    """The largest difference over the outputs, each held against ``relative``; labels must be equal."""
+    graph = load(proto)
+    wanted = _session(proto).run(None, data)
+    answers = list(interpret(graph, data).values())
+    assert len(answers) == len(wanted)
+    worst = 0.0
+    for got, want in zip(answers, wanted, strict=True):
+        if isinstance(want, list):
+            want = np.array([list(row.values()) for row in want])
+        expected = np.asarray(want)
+        assert got.shape == expected.shape
+        if got.dtype.kind == "f":
+            scale = max(1.0, float(np.max(np.abs(expected))))
+            worst = max(worst, float(np.max(np.abs(got - expected))) / scale)
+        else:
+            np.testing.assert_array_equal(got.astype(np.str_), expected.astype(np.str_))
+    assert worst <= relative
+    return worst
+
+
+HAND_MADE: dict[str, tuple[Callable[[], onnx.ModelProto], tuple[int, ...]]] = {
+    **{
+        f"mlp {op}": ((lambda op=op, more=more: mlp(op, opset=22, **more)), (5, 1, 28, 28))
+        for op, more in {
+            "Relu": {},
+            "Sigmoid": {},
+            "Tanh": {},
+            "LeakyRelu": {"alpha": 0.2},
+            "Elu": {"alpha": 0.7},
+            "Selu": {},
+            "Softplus": {},
+            "Softsign": {},
+            "HardSwish": {},
+            "HardSigmoid": {},
+            "Gelu": {},
+            "Mish": {},
+            "Erf": {},
+            "Abs": {},
+            "Neg": {},
+            "Exp": {},
+        }.items()
+    },
+    "cnn": (cnn, (4, 3, 16, 16)),
+    "cnn of opset 11": (lambda: cnn(opset=11), (4, 3, 16, 16)),
+    "residual": (residual, (3, 4, 8, 8)),
+    "transformer block": (transformer_block, (3, 6, 8)),
+}
+
+
+@pytest.mark.parametrize("name", HAND_MADE)
+def test_hand_made_models(name: str) -> None:
+    make, shape = HAND_MADE[name]
+    data = np.random.default_rng(5).normal(size=shape).astype(np.float32)
+    _compare(make(), {"x": data})
+
+
+def _exported(estimator: Any, x: Any, **options: Any) -> onnx.ModelProto:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return to_onnx(estimator, x[:1].astype(np.float32), **options)
+
+
+@pytest.mark.parametrize("name", FITTED)
+def test_exported_models(name: str) -> None:
+    """What skl2onnx writes in float32 is read like any ONNX file; what Tacit refuses is refused by name."""
+    estimator, x = fit(name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            proto = _exported(estimator, x)
+        except Exception as error:
+            pytest.skip(f"skl2onnx has no converter: {type(error).__name__}")
+    x = x.astype(np.float32)[::5]
+    _compare(proto, {proto.graph.input[0].name: x}, relative=5e-5)
+
+
+def test_opened_batch() -> None:
+    """A first dimension that the file fixes to 1 is opened where nothing depends on it."""
+    graph = load(cnn(batch=1))
+    assert graph.inputs[0].shape == (None, 3, 16, 16)
+    data = np.random.default_rng(6).normal(size=(3, 3, 16, 16)).astype(np.float32)
+    session = _session(cnn(batch=1))
+    wanted = np.concatenate([session.run(None, {"x": data[i : i + 1]})[0] for i in range(3)])
+    np.testing.assert_allclose(interpret(graph, data)[graph.primary], wanted, atol=1e-5)
+
+
+def test_a_batch_that_is_depended_on_stays_closed() -> None:
+    nodes = [helper.make_node("ReduceSum", ["x", "axes"], ["y"], keepdims=0)]
+    proto = model(nodes, [("x", [1, 4])], ["y"], [tensor(np.array([0]), "axes")])
+    assert load(proto).inputs[0].shape == (1, 4)
+    _compare(proto, {"x": np.ones((1, 4), dtype=np.float32)})
+
+
+ML: dict[str, tuple[list[onnx.NodeProto], list[str], list[int]]] = {}
+
+
+def _ml(name: str, op: str, outputs: int = 1, **attributes: Any) -> None:
+    names = ["label", "scores"][:outputs] if outputs == 2 else ["y"]
+    kind = TensorProto.STRING if "classlabels_strings" in attributes else TensorProto.INT64
+    kinds = [kind, TensorProto.FLOAT] if outputs == 2 else [TensorProto.FLOAT]
+    ML[name] = ([helper.make_node(op, ["x"], names, domain="ai.onnx.ml", **attributes)], names, kinds)
+
+
+_ml("scaler", "Scaler", offset=[1.0, 2.0, 3.0], scale=[0.5, 2.0, 1.0])
+_ml("scaler, one number", "Scaler", offset=[1.0], scale=[0.5])
+for _norm in ("L1", "L2", "MAX"):
+    _ml(f"normalizer {_norm}", "Normalizer", norm=_norm)
+_ml("binarizer", "Binarizer", threshold=0.25)
+_ml("regressor", "LinearRegressor", coefficients=[1.0, -2.0, 0.5], intercepts=[0.25])
+_ml(
+    "two targets",
+    "LinearRegressor",
+    coefficients=[1.0, -2.0, 0.5, 3.0, 0.0, 1.0],
+    intercepts=[0.1, 0.2],
+    targets=2,
+)
+_THREE = {"coefficients": [1.0, -2.0, 0.5, 3.0, 0.0, 1.0, -1.0, 1.0, 0.0], "intercepts": [0.1, 0.2, 0.3]}
+_TWO = {"coefficients": [-1.0, 2.0, -0.5, 1.0, -2.0, 0.5], "intercepts": [-0.3, 0.3]}
+for _transform in ("NONE", "LOGISTIC", "SOFTMAX"):
+    _ml(
+        f"three classes {_transform}",
+        "LinearClassifier",
+        2,
+        classlabels_ints=[2, 5, 7],
+        post_transform=_transform,
+        **_THREE,
+    )
+    _ml(
+        f"two classes {_transform}",
+        "LinearClassifier",
+        2,
+        classlabels_strings=["no", "yes"],
+        post_transform=_transform,
+        **_TWO,
+    )
+for _transform in ("NONE", "LOGISTIC"):
+    _ml(
+        f"one row {_transform}",
+        "LinearClassifier",
+        2,
+        classlabels_ints=[0, 1],
+        post_transform=_transform,
+        coefficients=[1.0, -2.0, 0.5],
+        intercepts=[0.3],
+    )
+_ml(
+    "svm regressor",
+    "SVMRegressor",
+    kernel_type="LINEAR",
+    coefficients=[1.0, -0.5],
+    support_vectors=[1.0, 0.0, 1.0, 0.5, 1.0, -1.0],
+    rho=[0.2],
+    n_supports=2,
+)
+_ml("one-hot", "OneHotEncoder", cats_int64s=[0, 1, 2])
+_ml("imputer", "Imputer", imputed_value_floats=[9.0, 8.0, 7.0], replaced_value_float=0.0)
+
+
+@pytest.mark.parametrize("name", ML)
+def test_operators_of_ai_onnx_ml(name: str) -> None:
+    nodes, outputs, kinds = ML[name]
+    random = np.random.default_rng(7)
+    data = random.normal(size=(40, 3)).astype(np.float32)
+    if name in ("one-hot", "imputer"):
+        data = random.integers(0, 3, size=(40, 3)).astype(np.float32)
+    _compare(model(nodes, [("x", ["n", 3])], outputs, kinds=kinds, ml=1), {"x": data})
+
+
+def test_svm_classifier_exported() -> None:
+    estimator, x = fit("svc, linear kernel")
+    proto = _exported(estimator, x)
+    assert any(node.op_type == "SVMClassifier" for node in proto.graph.node)
+    _compare(proto, {proto.graph.input[0].name: x[::3].astype(np.float32)}, relative=5e-5)
+
+
+def test_feature_vectorizer_and_zip_map() -> None:
+    nodes = [
+        helper.make_node("FeatureVectorizer", ["x"], ["v"], domain="ai.onnx.ml", inputdimensions=[3]),
+        helper.make_node("ZipMap", ["v"], ["y"], domain="ai.onnx.ml", classlabels_int64s=[4, 5, 6]),
+    ]
+    proto = model(nodes, [("x", ["n", 3])], ["y"], ml=1)
+    graph = load(proto)
+    data = np.arange(6.0).reshape(2, 3)
+    np.testing.assert_array_equal(interpret(graph, data)["y"], data)
+
+
+@pytest.mark.parametrize(
+    ("file", "shape"),
+    [
+        ("models_mnist/mnist_cntk_lenet.onnx", (3, 1, 28, 28)),
+        ("models_cifar10/resnet8_cifar10.onnx", (2, 3, 32, 32)),
+    ],
+)
+def test_published_models(file: str, shape: tuple[int, ...]) -> None:
+    path = DATA / file
+    if not path.exists():
+        pytest.skip(f"the optional data folder has no {file}")
+    graph = load(path)
+    assert graph.inputs[0].shape == (None, *shape[1:])
+    session = _session(path)
+    (entry,) = session.get_inputs()
+    data = np.random.default_rng(8).normal(size=shape).astype(np.float32)
+    wanted = np.concatenate([session.run(None, {entry.name: data[i : i + 1]})[0] for i in range(len(data))])
+    got = interpret(graph, data)[graph.primary]
+    assert np.max(np.abs(got - wanted)) <= RELATIVE * max(1.0, float(np.max(np.abs(wanted))))
+
+
+def test_what_is_exported_and_refused_is_refused_by_name() -> None:
+    from sklearn.tree import DecisionTreeClassifier
+
+    x, y = np.arange(8.0).reshape(4, 2), np.array([0, 1, 1, 0])
+    with pytest.raises(TacitError, match="TreeEnsembleClassifier"):
+        load(_exported(DecisionTreeClassifier(random_state=0).fit(x, y), x))
