@@ -34,6 +34,7 @@ HARMLESS = frozenset(
         "default_tensor",
         "is_test",  # training only, as the next three
         "momentum",
+        "n_supports",  # the number of coefficients says it
         "ratio",
         "seed",
         "kernel_params",  # of kernels that are not linear
@@ -215,6 +216,7 @@ class Lowering:
     rounded: list[str] = field(default_factory=list)
     _held: dict[int, tuple[Array, str]] = field(default_factory=dict)
     _choices: dict[str, tuple[Array, str]] = field(default_factory=dict)
+    _inputs: list[str] = field(default_factory=list)
     _folded: int = 0
 
     def known(self, array: Any, name: str = "") -> Operand:
@@ -230,7 +232,21 @@ class Lowering:
         return Operand(name, TensorType(held.shape, dtype), held)
 
     def input(self, name: str, shape: Shape, dtype: DType = "float64") -> Operand:
-        return Operand(self.builder.input(name, shape, dtype=dtype), TensorType(shape, dtype))
+        self._inputs.append(self.builder.input(name, shape, dtype=dtype))
+        return Operand(name, TensorType(shape, dtype))
+
+    def is_input(self, operand: Operand) -> bool:
+        """Whether the operand is data as they came in, which are finite."""
+        return operand.array is None and operand.name in self._inputs
+
+    def batch_of_zeros(self) -> Operand | None:
+        """A zero (batch, 1) for each sample, or ``None`` when no input has a batch of numbers."""
+        for value in self.builder.values.values():
+            if value.name in self._inputs and value.has_batch and value.dtype == "float64" and value.features:
+                flat = self.apply("Reshape", Operand(value.name, value.type), shape=(-1, value.features))
+                first = self.apply("Slice", flat, axes=(1,), starts=(0,), ends=(1,), steps=(1,))
+                return self.apply("Mul", first, self.known(0.0))
+        return None
 
     def apply(self, op: str, *operands: Operand, **attributes: Attribute) -> Operand:
         """An op on operands: evaluated at once when all are known, else a node of the graph."""

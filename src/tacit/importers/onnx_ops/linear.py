@@ -152,9 +152,7 @@ LINEAR = (
     Rule("Gemm", _gemm, "MatMul Add", "floats; not over the batch"),
     Rule("BatchNormalization", _batch_normalization, "Mul Add", "inference only; folded"),
     Rule("InstanceNormalization", _instance_normalization, "ReduceSum Sub Mul Sqrt Div Add"),
-    Rule(
-        "LayerNormalization", _layer_normalization, "ReduceSum Sub Mul Sqrt Div Add", since=17
-    ),
+    Rule("LayerNormalization", _layer_normalization, "ReduceSum Sub Mul Sqrt Div Add", since=17),
     Rule(
         "MeanVarianceNormalization",
         _mean_variance_normalization,

@@ -85,13 +85,6 @@ def _labels(node: SourceNode) -> Array:
     raise node.malformed("class labels are missing")
 
 
-def _two_columns(ctx: Lowering, positive: Operand, *, logistic: bool) -> Operand:
-    """(batch, 1) scores of the second class as (batch, 2): 1 - p and p, or -s and s."""
-    if logistic:
-        return complement(ctx, ctx.apply("Sigmoid", positive))
-    return ctx.apply("Concat", negate(ctx, positive), positive, axis=1)
-
-
 def _decide(ctx: Lowering, labels: Array, scores: Operand) -> Operand:
     return ctx.choose(labels, ctx.apply("ArgMax", scores, axis=1, keepdims=0))
 
@@ -106,7 +99,16 @@ def _classify(node: SourceNode, ctx: Lowering, x: Operand, weights: Array, bias:
     opposite = rows == 2 and (weights[0] == -weights[1]).all() and bias[0] == -bias[1]
     if transform != "SOFTMAX" and (rows == 1 or opposite):
         positive = affine(ctx, x, weights[-1:], bias[-1:])
-        scores = _two_columns(ctx, positive, logistic=transform == "LOGISTIC")
+        if transform == "LOGISTIC":
+            scores = complement(ctx, ctx.apply("Sigmoid", positive))
+        else:
+            # ONNX Runtime writes 1 - s and s for one row of coefficients, and decides by the sign of s
+            other = ctx.apply("Sub", ctx.known(1.0), positive) if rows == 1 else negate(ctx, positive)
+            scores = ctx.apply("Concat", other, positive, axis=1)
+            if rows == 1:
+                ctx.roles["scores"] = scores.name
+                index = ctx.apply("Cast", ctx.apply("Less", ctx.known(0.0), positive), to="int64")
+                return [ctx.choose(labels, reshape(ctx, index, (*index.shape[:1],))), scores]
     else:
         if rows == 1:
             raise node.unsupported("softmax of one score", "export one row of coefficients for each class")
@@ -158,19 +160,25 @@ def _svm_regressor(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
 
 
 def _svm_classifier(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
-    """One decision s = w · x + rho between two classes; s > 0 votes for the first, as in ONNX Runtime."""
+    """One decision s = w · x + rho between two classes.
+
+    As in ONNX Runtime: s > 0 votes for the first class, and the scores are -s and s in this order.
+    """
     x, count = _features(node, ctx)
     if node.has("prob_a") and node.numbers("prob_a"):
         raise node.unsupported("probabilities by Platt's method", "fit without probability=True")
     weights, bias = _support(node, count)
     labels = _labels(node)
     _only_transform(node, ("NONE",))
+    if node.numbers("coefficients") and min(node.numbers("coefficients")) >= 0.0:
+        raise node.unsupported("all coefficients are positive", "export the model again with skl2onnx")
     if labels.size != 2 or not node.has("vectors_per_class"):
         raise node.unsupported("not two classes with support vectors", "fit LinearSVC instead")
     score = affine(ctx, x, weights, np.array([bias]))
-    scores = ctx.apply("Concat", score, negate(ctx, score), axis=1)
+    other = negate(ctx, score)
+    scores = ctx.apply("Concat", other, score, axis=1)
     ctx.roles["scores"] = scores.name
-    return [_decide(ctx, labels, scores), scores]
+    return [_decide(ctx, labels, ctx.apply("Concat", score, other, axis=1)), scores]
 
 
 def _normalizer(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
@@ -215,6 +223,9 @@ def _array_feature_extractor(node: SourceNode, ctx: Lowering) -> Sequence[Operan
 def _zip_map(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
     """A map from class to score for each row stays a matrix with a column for each class."""
     x = node.operand(0)
+    labels = _labels(node)
+    if len(x.shape) != 2 or x.shape[1] != labels.size:
+        raise node.malformed("there must be a score for each class label")
     ctx.roles.setdefault("probabilities", x.name)
     return [x]
 
@@ -247,19 +258,23 @@ def _binarizer(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
 
 
 def _imputer(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
-    """NaN cannot be an input, so an imputer of NaN changes nothing; another value is replaced."""
+    """What is replaced. NaN is never data; where it may arise later it is what does not equal itself."""
     x = node.operand(0)
     replaced = (
         node.number("replaced_value_float", 0.0)
         if x.dtype == "float64"
         else node.integer("replaced_value_int64", 0)
     )
-    if np.isnan(replaced):
-        return [x]
     key = "imputed_value_floats" if x.dtype == "float64" else "imputed_value_int64s"
     filled: Array = np.array(node.numbers(key) if x.dtype == "float64" else node.integers(key))
     if filled.size not in (1, x.type.size(len(x.shape) - 1)):
         raise node.malformed("there must be one value, or one for each feature")
+    if np.isinf(replaced):
+        raise node.unsupported("infinity is replaced", "avoid it with Max, Min or Clip before")
+    if np.isnan(replaced):
+        if ctx.is_input(x):
+            return [x]
+        return [ctx.apply("Where", ctx.apply("Equal", x, x), x, ctx.known(filled))]
     missing = ctx.apply("Equal", x, ctx.known(replaced))
     return [ctx.apply("Where", missing, ctx.known(filled), x)]
 
@@ -268,8 +283,7 @@ def _one_hot_encoder(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
     """A column of zeros and ones for each category; an unknown category is all zeros."""
     if not node.has("cats_int64s"):
         raise node.unsupported("categories are strings", "encode them as integers before")
-    if not node.integer("zeros", 1):
-        raise node.unsupported("unknown categories are an error", "set zeros to 1")
+    node.integer("zeros", 1)  # 0 asks for an error, which would tell the provider about the data
     x = _as_float(ctx, node.operand(0))
     spread = reshape(ctx, x, (*x.shape, 1))
     hit = ctx.apply("Equal", spread, ctx.known(np.array(node.integers("cats_int64s"), dtype=np.float64)))

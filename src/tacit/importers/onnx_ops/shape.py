@@ -130,10 +130,17 @@ def _size(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
 
 
 def _filled(node: SourceNode, ctx: Lowering, shape: Sequence[Any], value: Any) -> Operand:
+    if len(shape) and shape[0] is BATCH:
+        rest = _filled(node, ctx, [1, *shape[1:]], value)
+        zero = ctx.batch_of_zeros()
+        if zero is None or rest.dtype not in ("float64", "int64"):
+            raise node.unsupported(
+                "a constant of the size of the batch", "let broadcasting stretch a constant"
+            )
+        zero = zero if rest.dtype == "float64" else ctx.apply("Cast", zero, to="int64")
+        return ctx.apply("Add", reshape(ctx, zero, (None, *(1,) * (len(shape) - 1))), rest)
     if any(size is BATCH for size in shape):
-        raise node.unsupported(
-            "a constant of the size of the batch", "let broadcasting stretch a constant of size 1"
-        )
+        raise node.unsupported("a constant of the size of the batch", "keep the batch first")
     sizes = tuple(int(size) for size in shape)
     if any(size < 0 for size in sizes) or len(sizes) > 32:
         raise node.malformed(f"{list(sizes)} is no shape")
