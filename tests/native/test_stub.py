@@ -1,0 +1,61 @@
+"""The stub is the module: names, signatures and documentation."""
+
+import ast
+import importlib.util
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+from tacit import _native
+
+
+def stub() -> ast.Module:
+    spec = importlib.util.find_spec("tacit")
+    assert spec is not None and spec.origin is not None
+    return ast.parse((Path(spec.origin).parent / "_native.pyi").read_text(encoding="utf-8"))
+
+
+def test_stub_matches_the_module() -> None:
+    """mypy's stubtest imports the module and compares every name, parameter, default and kind in both directions."""
+    environment = {"PYTHONPATH": ":".join(sys.path), "MYPYPATH": str(Path(_native.__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy.stubtest", "tacit._native"],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_everything_public_is_documented() -> None:
+    # Plain facts whose name says all.
+    obvious = {"level", "scale", "params", "threads", "has_relinearization", "has_conjugation"}
+    for node in ast.walk(stub()):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            if node.name in obvious or (node.name.startswith("__") and node.name != "__new__"):
+                continue
+            assert ast.get_docstring(node), node.name
+
+
+def test_exports() -> None:
+    names = {n.name for n in stub().body if isinstance(n, ast.ClassDef | ast.FunctionDef)} | {
+        "SECURITY_SOURCE"
+    }
+    assert set(_native.__all__) == {name for name in names if not name.startswith("_")}
+    constants = [name for name in _native.__all__ if name.isupper()]
+    classes = [name for name in _native.__all__ if name[0].isupper() and not name.isupper()]
+    functions = [name for name in _native.__all__ if name[0].islower()]
+    assert _native.__all__ == sorted(constants) + sorted(classes) + sorted(functions)
+
+
+def test_facts() -> None:
+    assert _native.security_table() == {12: 106, 13: 214, 14: 430, 15: 868, 16: 1747}
+    assert "2024/463" in _native.SECURITY_SOURCE
+    assert 0 < _native._bench_ntt(12, 3) < 1
+    params = _native.Parameters.from_literal(14, [50, 40, 40], [50, 50], log_scale=40)
+    assert (params.n, params.slots, params.max_level, params.alpha) == (1 << 14, 1 << 13, 2, 2)
+    assert (params.dnum(0), params.dnum(2), params.max_log_qp, params.error_std) == (1, 2, 430, 3.2)
+    assert params.log_qp == sum(math.log2(q) for q in params.q + params.p)
+    assert len(set(params.q + params.p)) == 5
+    assert [params.galois_element(k) for k in (0, 1, -1)] == [1, 5, pow(5, params.slots - 1, 2 * params.n)]
