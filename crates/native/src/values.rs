@@ -85,12 +85,7 @@ pub(crate) fn matrix(what: &str, object: &Bound<'_, PyAny>) -> PyResult<(Vec<f64
         );
         return Err(Class::Data.error(message, "convert it to float64"));
     }
-    Ok(read(
-        array
-            .call_method1("astype", ("float64",))?
-            .extract()
-            .map_err(PyErr::from)?,
-    ))
+    Ok(read(array.call_method1("astype", ("float64",))?.extract()?))
 }
 
 fn asarray<'py>(what: &str, object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
