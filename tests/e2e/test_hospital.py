@@ -117,9 +117,10 @@ def test_a_damaged_response_is_refused(remote: Remote, owner: tacit.Owner, ward:
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "flip", "longer", "noise"])
 def test_a_damaged_plan_is_refused(remote: Remote, damage: str) -> None:
+    """By the owner or, where the damage makes another valid plan, by the provider, whose plan it is not."""
     plan = remote.offer(2, model="logistic", batch=1)
     with pytest.raises(PeerError):
-        tacit.Owner(damaged(plan, damage))
+        remote.load_keys(2, tacit.Owner(damaged(plan, damage)).evaluation_keys())
 
 
 def damaged(message: bytes, damage: str) -> bytes:
