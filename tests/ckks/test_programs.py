@@ -70,7 +70,10 @@ def test_programs_agree_with_numpy(keys: ckks.Keys, values: list[float], steps: 
             continue
         if np.abs(pair[1]).max() > 100:
             break
-        pair = _apply(pair, first, step)
+        x, expected = _apply(pair, first, step)
+        assert np.abs(expected).max() <= x.noise.bound + 1e-9, step
+        # What is known here is better than what can be concluded from bounds alone.
+        pair = x.bounded(max(1.0, np.abs(expected).max())), expected
         done.append(step)
     x, expected = pair
     bound = DEVIATIONS * 2.0**x.noise_bits

@@ -15,6 +15,7 @@ from tacit.errors import (
     LevelError,
     MissingKeyError,
     PeerIncompatibleError,
+    PrecisionError,
     ShapeError,
 )
 
@@ -157,6 +158,19 @@ def test_level_is_named_when_none_is_left(keys: ckks.Keys) -> None:
         x.square()
     assert "parameters(depth=" in refusal.value.hint
     assert np.allclose(keys.decrypt(3 * x + 1), 3 * X + 1, rtol=0, atol=CLOSE)
+
+
+def test_values_that_may_not_fit_are_refused(keys: ckks.Keys) -> None:
+    x = keys.encrypt([30.0], level=1)
+    with pytest.raises(PrecisionError, match=r"2\^10\.0.*level 0 holds 2\^9\.0") as refusal:
+        x * x
+    assert "bounded" in refusal.value.hint
+    y = x.bounded(30.0)
+    y = y - 20
+    assert np.allclose(keys.decrypt(y.bounded(10.0).square()), [100.0], rtol=0, atol=1e-4)
+    for bound in (0.0, -1.0, float("inf"), float("nan")):
+        with pytest.raises(InvalidParameterError):
+            x.bounded(bound)
 
 
 def test_missing_keys_are_named(params: ckks.Parameters, keys: ckks.Keys) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import ceil, sqrt
+from math import ceil, log2, sqrt
 
 from tacit import _native
 from tacit.ckks.literals import ParametersLiteral
@@ -32,6 +32,7 @@ class Parameters:
         for prime in native.q[1:]:
             scales.append(sqrt(scales[-1] * prime))
         self.scales: tuple[float, ...] = tuple(scales)
+        self._log_q = tuple(native.log_q(level) for level in range(native.max_level + 1))
 
     @staticmethod
     def from_literal(literal: ParametersLiteral, *, cpu: str | None = None) -> Parameters:
@@ -80,6 +81,10 @@ class Parameters:
         source = self.scales[level] if source is None else source
         target = self.scales[level - 1] if target is None else target
         return target * self.native.q[level] / source
+
+    def room_bits(self, level: int, scale: float) -> float:
+        """log2 of the largest value that a ciphertext of this level and scale can hold: Q_level / 2 / scale."""
+        return self._log_q[level] - 1 - log2(scale)
 
     def __repr__(self) -> str:
         return (

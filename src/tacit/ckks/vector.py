@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import log2
+from math import inf, log2
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +14,14 @@ from tacit.ckks import polynomial
 from tacit.ckks.matrix import Matrix
 from tacit.ckks.noise import Noise
 from tacit.ckks.packing import Cleartext, cleartext, fold_steps, pack, period
-from tacit.errors import DataError, InvalidParameterError, LevelError, PeerIncompatibleError, ShapeError
+from tacit.errors import (
+    DataError,
+    InvalidParameterError,
+    LevelError,
+    PeerIncompatibleError,
+    PrecisionError,
+    ShapeError,
+)
 
 if TYPE_CHECKING:
     from tacit.ckks.evaluator import Evaluator
@@ -34,7 +41,8 @@ class Vector:
     operands of
     different levels meet at the lower one; at each level there is one scale, so that nothing drifts.
 
-    Entries beyond ``size`` are kept zero up to noise, so that sums and matrices are right.
+    Entries beyond ``size`` are kept zero up to noise, so that sums and matrices are right. An operation whose result
+    may not fit into the modulus, by the bounds carried along, raises PrecisionError: it would wrap around unnoticed.
     """
 
     __array_ufunc__ = None  # NumPy then leaves ``array * vector`` to `__rmul__`.
@@ -49,6 +57,13 @@ class Vector:
         noise: Noise,
         is_complex: bool = False,
     ) -> None:
+        room = evaluator.params.room_bits(native.level, native.scale)
+        if noise.bound > 0 and log2(noise.bound) > room:
+            raise PrecisionError(
+                f"values may be as large as 2^{log2(noise.bound):.1f}, and level {native.level} holds 2^{room:.1f}",
+                hint="if they are known to be smaller say so, x.bounded(…) or encrypt(…, bound=…);"
+                " else scale them down or use a larger log_q[0] - log_scale",
+            )
         self.evaluator = evaluator
         self.native = native
         self.size = size
@@ -76,6 +91,18 @@ class Vector:
     def size_bytes(self) -> int:
         """Length of the serialized ciphertext."""
         return self.native.size_bytes
+
+    def bounded(self, bound: float) -> Vector:
+        """The same vector, of which the caller knows that no entry is larger than ``bound`` in absolute value.
+
+        Estimates of later operations become better; a wrong bound makes them wrong. Raises InvalidParameterError unless
+        ``bound`` is positive and finite.
+        """
+        if not 0 < bound < inf:
+            raise InvalidParameterError(
+                f"the 'bound' parameter must be positive and finite; got {bound} instead"
+            )
+        return self.derived(self.native, replace(self.noise, bound=float(bound)))
 
     def serialize(self) -> bytes:
         """The bytes that ``evaluator.load`` and ``keys.load`` read. Hold no noise estimate and no bound on

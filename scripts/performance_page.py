@@ -1,0 +1,131 @@
+"""Writes docs/reference/performance.md from the rows in benches/results/*.jsonl; ``--check`` only compares.
+
+The newest row of each task, shape, system and number of threads counts. Every table says on which machine, at which commit
+and with which parameters it was measured.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benches" / "results"
+PAGE = ROOT / "docs" / "reference" / "performance.md"
+
+TITLES = {
+    "ckks_ops": "Operations of CKKS",
+    "ckks_predict": "Encrypted prediction",
+}
+_HEAD = """# Performance
+
+Made by `scripts/performance_page.py` from `benches/results/`; do not edit. Systems take turns in one run on one machine, times
+are medians, and every result was decrypted and compared with the clear answer in the same run. "Faster" is the peer's time over
+Tacit's. Absolute times move with the machine and its neighbours; ratios are what to look at.
+`make bench` measures your machine.
+"""
+
+Row = dict[str, Any]
+
+
+def newest(rows: Iterable[Row]) -> list[Row]:
+    """The last row of each task, shape, system and number of threads, in the order of their first appearance."""
+    last: dict[tuple[object, ...], Row] = {}
+    for row in rows:
+        key = (row["task"], row.get("shape"), row["system"].split(" ")[0], row.get("threads", 1))
+        last[key] = row
+    return list(last.values())
+
+
+def duration(seconds: float | None) -> str:
+    """Three digits and a unit."""
+    if seconds is None:
+        return "absent"
+    for unit, factor in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)):
+        if seconds * factor >= 1:
+            return f"{seconds * factor:.3g} {unit}"
+    return f"{seconds * 1e9:.3g} ns"
+
+
+def size(count: int | None) -> str:
+    """Bytes in decimal units."""
+    if count is None:
+        return ""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= factor:
+            return f"{count / factor:.3g} {unit}"
+    return f"{count} B"
+
+
+def table(rows: list[Row]) -> Iterator[str]:
+    """A row of the table for each row of results."""
+    yield "| task | shape | system | threads | time | faster than | largest error | keys | up | down |"
+    yield "|---|---|---|---:|---:|---|---:|---:|---:|---:|"
+    for row in rows:
+        ratio = row.get("ratio_to_peer")
+        faster = f"{ratio:.2f} × {row.get('peer')}" if ratio is not None else row.get("note", "")
+        error = row.get("max_error")
+        cells = [
+            row["task"],
+            row.get("shape", ""),
+            row["system"],
+            str(row.get("threads", 1)),
+            duration(row.get("seconds")) + ("" if row.get("correct", True) else " (wrong answer)"),
+            faster,
+            "" if error is None else f"{error:.1e}",
+            *(size(row.get(name)) for name in ("key_bytes", "bytes_up", "bytes_down")),
+        ]
+        yield "| " + " | ".join(cells) + " |"
+
+
+def provenance(rows: list[Row]) -> Iterator[str]:
+    """Date, machine and commit of the rows; more than one line when they come from more than one run."""
+    facts = {
+        (
+            row.get("date", "undated"),
+            row.get("cpu_model", "unknown processor"),
+            row.get("cores", "?"),
+            row.get("cpu_path", ""),
+            row.get("commit", "unknown"),
+        )
+        for row in rows
+    }
+    for date, model, cores, path, commit in sorted(facts, key=str):
+        yield f"Measured {date} on {model}, {cores} cores, `{path}` path, commit `{commit}`."
+
+
+def parameters(rows: list[Row]) -> Iterator[str]:
+    """What the shapes stand for."""
+    shapes = {row.get("shape", ""): row["parameters"] for row in rows if row.get("parameters")}
+    for shape, literal in shapes.items():
+        text = ", ".join(f"{name} = {value}" for name, value in literal.items())
+        yield f"- {shape}: {text}"
+
+
+def page() -> str:
+    """The whole page."""
+    lines = [_HEAD]
+    for path in sorted(RESULTS.glob("*.jsonl")):
+        rows = newest(json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line)
+        lines += [f"## {TITLES.get(path.stem, path.stem)}", "", *provenance(rows), "", *table(rows), ""]
+        literals = list(parameters(rows))
+        if literals:
+            lines += ["Bits of the primes:", "", *literals, ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def main() -> int:
+    """Write or compare; the exit status is 1 when the page is out of date."""
+    text = page()
+    if "--check" in sys.argv[1:]:
+        current = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
+        return int(current != text)
+    PAGE.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
