@@ -38,6 +38,4 @@ for epoch in range(2):
         gradient, slope = gradient + residual * row, slope + residual
     weights, bias = deep.decrypt(w - gradient / len(rows)), deep.decrypt(b - slope / len(rows))
     trained = np.mean((X_test @ weights + bias > 0) == y_test)
-    print(
-        f"training, epoch {epoch + 1}: accuracy {trained:.2f}, level left {gradient.level}, noise 2^{gradient.noise_bits:.0f}"
-    )
+    print(f"training, epoch {epoch + 1}: accuracy {trained:.2f}, {gradient}")

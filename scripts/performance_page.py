@@ -1,7 +1,7 @@
 """Writes docs/reference/performance.md from the rows in benches/results/*.jsonl; ``--check`` only compares.
 
-The newest row of each task, shape, system and number of threads counts. Every table says on which machine, at which commit
-and with which parameters it was measured.
+The newest row of each task, shape, system and number of threads counts. Every table says on which machine, at which
+commit and with which parameters it was measured.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ TITLES = {
 }
 _HEAD = """# Performance
 
-Made by `scripts/performance_page.py` from `benches/results/`; do not edit. Systems take turns in one run on one machine, times
-are medians, and every result was decrypted and compared with the clear answer in the same run. "Faster" is the peer's time over
-Tacit's. Absolute times move with the machine and its neighbours; ratios are what to look at.
+Made by `scripts/performance_page.py` from `benches/results/`; do not edit. Systems take turns in one run on one
+machine, times are medians, and every result was decrypted and compared with the clear answer in the same run. "Faster" is the
+peer's time over Tacit's. Absolute times move with the machine and its neighbours; ratios are what to look at.
 `make bench` measures your machine.
 """
 
@@ -66,7 +66,7 @@ def table(rows: list[Row]) -> Iterator[str]:
     yield "|---|---|---|---:|---:|---|---:|---:|---:|---:|"
     for row in rows:
         ratio = row.get("ratio_to_peer")
-        faster = f"{ratio:.2f} × {row.get('peer')}" if ratio is not None else row.get("note", "")
+        faster = f"{ratio:.2f} x {row.get('peer')}" if ratio is not None else row.get("note", "")
         error = row.get("max_error")
         cells = [
             row["task"],
