@@ -88,7 +88,7 @@ def peak_rss_bytes() -> int:
 
 
 def machine() -> dict[str, object]:
-    """What results that are kept must say: date, processor, cores, commit."""
+    """What results that are kept must say: date, processor, cores, how busy it is, commit."""
     model = platform.processor()
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -108,6 +108,7 @@ def machine() -> dict[str, object]:
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
         "cpu_model": model,
         "cores": os.cpu_count(),
+        "load_average": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),
         "commit": commit or "unknown",
     }

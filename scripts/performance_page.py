@@ -23,8 +23,8 @@ TITLES = {
 _HEAD = """# Performance
 
 Made by `scripts/performance_page.py` from `benches/results/`; do not edit. Systems take turns in one run on one
-machine, times are medians, and every result was decrypted and compared with the clear answer in the same run. "Faster" is the
-peer's time over Tacit's. Absolute times move with the machine and its neighbours; ratios are what to look at.
+machine, times are medians, and every result was decrypted and compared with the clear answer in the same run. "Faster"
+is the peer's time over Tacit's. Absolute times move with the machine and its neighbours; ratios are what to look at.
 `make bench` measures your machine.
 """
 
