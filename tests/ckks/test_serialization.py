@@ -19,6 +19,19 @@ def test_two_sides(keys: ckks.Keys, params: ckks.Parameters) -> None:
     assert np.allclose(keys.decrypt(keys.load(answer)), X**2 + X.sum(), rtol=0, atol=1e-6)
 
 
+def test_keys_are_restored(keys: ckks.Keys, params: ckks.Parameters) -> None:
+    secret, public, evaluation = (
+        keys.secret.reveal_bytes(),
+        keys.public.to_bytes(),
+        keys.evaluation.to_bytes(),
+    )
+    again = ckks.Keys.restore(params, secret=secret, public=public, evaluation=evaluation)
+    assert np.allclose(keys.decrypt(again.encrypt(X).square()), X**2, rtol=0, atol=1e-6)
+    assert np.allclose(again.decrypt(keys.encrypt(X, public=True)), X, rtol=0, atol=1e-6)
+    with pytest.raises(MalformedMessageError):
+        ckks.Keys.restore(params, secret=public, public=public, evaluation=evaluation)
+
+
 def test_a_fresh_vector_is_half_a_ciphertext(keys: ckks.Keys, params: ckks.Parameters) -> None:
     fresh, computed = keys.encrypt(X), -keys.encrypt(X)
     residues = sum(q.bit_length() for q in params.native.q) * params.n // 8

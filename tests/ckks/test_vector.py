@@ -32,7 +32,20 @@ BINARY: dict[str, Binary] = {
 
 
 @pytest.mark.parametrize("name", BINARY)
-@pytest.mark.parametrize("other", ["vector", "array", "list", "float", "int", "one-entry vector"])
+@pytest.mark.parametrize(
+    "other",
+    [
+        "vector",
+        "array",
+        "list",
+        "float",
+        "int",
+        "one-entry vector",
+        "plaintext",
+        "one-entry plaintext",
+        "plaintext of a lower level",
+    ],
+)
 @pytest.mark.parametrize("size", [8, 5])
 def test_binary_operators(keys: ckks.Keys, name: str, other: str, size: int) -> None:
     operator = BINARY[name]
@@ -44,6 +57,9 @@ def test_binary_operators(keys: ckks.Keys, name: str, other: str, size: int) -> 
         "float": (0.3, 0.3),
         "int": (-3, -3),
         "one-entry vector": (keys.encrypt([0.7]), 0.7),
+        "plaintext": (keys.evaluator.encode(y), y),
+        "one-entry plaintext": (keys.evaluator.encode(0.7), 0.7),
+        "plaintext of a lower level": (keys.evaluator.encode(y, level=2), y),
     }
     given, clear = values[other]
     result = operator(keys.encrypt(x), given)
@@ -102,10 +118,36 @@ def test_complex_values(keys: ckks.Keys) -> None:
     assert keys.decrypt(keys.encrypt(X)).dtype == np.float64
 
 
+def test_plaintexts(keys: ckks.Keys, params: ckks.Parameters) -> None:
+    plaintext = keys.evaluator.encode(X, level=1)
+    assert np.allclose(plaintext.decode(), X, rtol=0, atol=CLOSE)
+    assert (plaintext.level, len(plaintext), plaintext.bound) == (1, 8, 2.0)
+    assert plaintext.scale == params.scales[1]
+    x = keys.encrypt(plaintext)
+    assert x.level == 1 and np.allclose(keys.decrypt(x), X, rtol=0, atol=CLOSE)
+    assert "0.5" not in repr(plaintext)
+    foreign = ckks.keygen(ckks.Parameters.from_literal(ckks.N13_DEPTH2)).evaluator.encode(X)
+    for error, operation in (
+        (LevelError, lambda: x * keys.evaluator.encode(X)),
+        (LevelError, lambda: keys.encrypt(X) * keys.evaluator.encode(X, level=0)),
+        (ShapeError, lambda: x + keys.evaluator.encode(X[:3], level=1)),
+        (PeerIncompatibleError, lambda: x + foreign),
+        (DataError, lambda: x * keys.evaluator.encode(0 * X, level=1)),
+        (DataError, lambda: x / 0),
+        (PrecisionError, lambda: x * 1e-15),
+    ):
+        with pytest.raises(error):
+            operation()
+
+
 def test_public_encryption(keys: ckks.Keys) -> None:
     x = keys.encrypt(X, public=True)
     assert np.allclose(keys.decrypt(x), X, rtol=0, atol=CLOSE)
     assert x.noise_bits > keys.encrypt(X).noise_bits
+    elsewhere = ckks.Evaluator(keys.params)
+    y = elsewhere.encrypt(X, keys.public.to_bytes())
+    assert y.noise_bits == x.noise_bits
+    assert np.allclose(keys.decrypt(keys.load(y.serialize())), X, rtol=0, atol=CLOSE)
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from tacit.ckks.literals import (
 from tacit.ckks.matrix import Matrix
 from tacit.ckks.noise import Noise
 from tacit.ckks.parameters import Parameters, parameters
+from tacit.ckks.plaintext import Plaintext
 from tacit.ckks.vector import Vector
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "Noise",
     "Parameters",
     "ParametersLiteral",
+    "Plaintext",
     "Vector",
     "keygen",
     "parameters",

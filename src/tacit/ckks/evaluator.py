@@ -9,8 +9,9 @@ from numpy.typing import ArrayLike
 
 from tacit import _native
 from tacit.ckks.matrix import Matrix
-from tacit.ckks.noise import Noise, NoiseModel
+from tacit.ckks.noise import NoiseModel
 from tacit.ckks.parameters import Parameters
+from tacit.ckks.plaintext import Plaintext, encode
 from tacit.ckks.vector import Vector
 from tacit.errors import MalformedMessageError, MissingKeyError, PeerIncompatibleError
 
@@ -39,6 +40,27 @@ class Evaluator:
     def matrix(self, weights: ArrayLike, *, level: int | None = None) -> Matrix:
         """``weights`` (inputs, outputs) encoded once for many products ``x @ matrix`` at ``level``."""
         return Matrix.encode(self.params, weights, level=level)
+
+    def encode(self, values: ArrayLike, *, level: int | None = None) -> Plaintext:
+        """``values`` encoded once for many sums ``x + plaintext`` and products ``x * plaintext`` at ``level``."""
+        return encode(self.params, values, level=level)
+
+    def encrypt(
+        self,
+        values: Plaintext | ArrayLike,
+        public: _native.PublicKey | bytes,
+        *,
+        level: int | None = None,
+        bound: float | None = None,
+    ) -> Vector:
+        """Encrypt for the owner of ``public``. As `Keys.encrypt`, but nobody here can decrypt it."""
+        if isinstance(public, bytes):
+            public = _native.PublicKey.from_bytes(self.params.native, public)
+        plaintext = values if isinstance(values, Plaintext) else self.encode(values, level=level)
+        limit = plaintext.power_of_two if bound is None else bound
+        noise = self.noise.fresh_public(plaintext.scale, limit)
+        native = public.encrypt(plaintext.native)
+        return Vector(self, native, size=plaintext.size, noise=noise, is_complex=plaintext.is_complex)
 
     def load(self, data: bytes, *, bound: float = 1.0) -> Vector:
         """A vector from `Vector.serialize`; ``bound`` on its values is what the reader knows, for the noise
@@ -90,10 +112,6 @@ class Evaluator:
                 "no relinearization key, so two ciphertexts cannot be multiplied",
                 hint="make the keys with keygen(params), and pass keys.evaluation to the evaluator",
             )
-
-    def estimate(self, native: _native.Ciphertext, bound: float) -> Noise:
-        """The noise of a fresh secret-key encryption with values up to ``bound``."""
-        return self.noise.fresh(native.scale, bound)
 
     def __repr__(self) -> str:
         return f"<Evaluator n={self.params.n} rotations={len(self.rotations)}>"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import ceil, log2
+from math import log2
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,8 +12,9 @@ from numpy.typing import ArrayLike
 from tacit import _native
 from tacit.ckks.evaluator import Evaluator
 from tacit.ckks.matrix import matrix_rotations
-from tacit.ckks.packing import Cleartext, cleartext, fold_steps, pack, period
+from tacit.ckks.packing import Cleartext, fold_steps, period
 from tacit.ckks.parameters import Parameters
+from tacit.ckks.plaintext import Plaintext, encode
 from tacit.ckks.vector import Vector
 from tacit.errors import InvalidParameterError, PeerIncompatibleError, ShapeError
 
@@ -85,30 +86,26 @@ class Keys:
     evaluator: Evaluator
 
     def encrypt(
-        self, values: ArrayLike, *, level: int | None = None, bound: float | None = None, public: bool = False
+        self,
+        values: Plaintext | ArrayLike,
+        *,
+        level: int | None = None,
+        bound: float | None = None,
+        public: bool = False,
     ) -> Vector:
         """Encrypt 1 to N/2 numbers, with the secret key (half the bytes, least noise) or the ``public`` one.
 
-        ``bound``: an upper bound of the absolute values, for the noise estimate; by default the next power
-        of two, which
-        stays in this process. Raises DataError for NaN, infinity or what is no number, ShapeError for too
-        many values.
+        ``bound``: an upper bound of the absolute values, for the noise estimate; by default the next power of two,
+        which stays in this process. Raises as `tacit.ckks.plaintext.encode`.
         """
-        params = self.params
-        array = cleartext(values, slots=params.slots)
-        level = params.depth if level is None else level
-        if not 0 <= level <= params.depth:
-            raise InvalidParameterError(
-                f"the 'level' parameter must be in [0, {params.depth}]; got {level} instead"
-            )
-        scale = params.scales[level]
-        plaintext = params.native.encode(pack(array, slots=params.slots), level=level, scale=scale)
-        model = self.evaluator.noise
-        limit = _power_of_two(array) if bound is None else bound
-        noise = model.fresh_public(scale, limit) if public else model.fresh(scale, limit)
-        native = (self.public if public else self.secret).encrypt(plaintext)
+        if public:
+            return self.evaluator.encrypt(values, self.public, level=level, bound=bound)
+        plaintext = values if isinstance(values, Plaintext) else encode(self.params, values, level=level)
+        limit = plaintext.power_of_two if bound is None else bound
+        noise = self.evaluator.noise.fresh(plaintext.scale, limit)
+        native = self.secret.encrypt(plaintext.native)
         return Vector(
-            self.evaluator, native, size=len(array), noise=noise, is_complex=array.dtype.kind == "c"
+            self.evaluator, native, size=plaintext.size, noise=noise, is_complex=plaintext.is_complex
         )
 
     def decrypt(self, vector: Vector) -> Cleartext:
@@ -121,6 +118,24 @@ class Keys:
         plaintext = self.secret.decrypt(vector.native)
         decode = self.params.native.decode if vector.is_complex else self.params.native.decode_real
         return decode(plaintext)[: vector.size]
+
+    @staticmethod
+    def restore(
+        params: Parameters, *, secret: bytes, public: bytes, evaluation: bytes, threads: int = 1
+    ) -> Keys:
+        """Keys from the bytes of ``secret.reveal_bytes()``, ``public.to_bytes()`` and ``evaluation.to_bytes()``.
+
+        Whoever has the first of them reads everything: keep it where keys are kept. Raises MalformedMessageError and
+        PeerIncompatibleError.
+        """
+        evaluation_keys = _native.EvaluationKeys.from_bytes(params.native, evaluation)
+        return Keys(
+            params,
+            _native.SecretKey.from_bytes(params.native, secret),
+            _native.PublicKey.from_bytes(params.native, public),
+            evaluation_keys,
+            Evaluator(params, evaluation_keys, threads=threads),
+        )
 
     def load(self, data: bytes, *, bound: float = 1.0) -> Vector:
         """A vector from the bytes that another process serialized; see `Evaluator.load`."""
@@ -141,8 +156,3 @@ class Keys:
 
     def __repr__(self) -> str:
         return f"<Keys n={self.params.n} depth={self.params.depth}>"
-
-
-def _power_of_two(array: Cleartext) -> float:
-    largest = float(np.abs(array).max())
-    return 2.0 ** ceil(log2(largest)) if largest > 0 else 1.0

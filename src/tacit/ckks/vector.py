@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import inf, log2
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,7 +13,8 @@ from tacit import _native
 from tacit.ckks import polynomial
 from tacit.ckks.matrix import Matrix
 from tacit.ckks.noise import Noise
-from tacit.ckks.packing import Cleartext, cleartext, fold_steps, pack, period
+from tacit.ckks.packing import Cleartext, cleartext, fold_steps, period
+from tacit.ckks.plaintext import Plaintext, encode
 from tacit.errors import (
     DataError,
     InvalidParameterError,
@@ -26,10 +27,14 @@ from tacit.errors import (
 if TYPE_CHECKING:
     from tacit.ckks.evaluator import Evaluator
 
-__all__ = ["Vector"]
+__all__ = ["Operand", "Vector"]
 
 # Whole factors up to this size are multiplied in without a scale, so they cost no level.
 _LARGEST_WHOLE_FACTOR = 1 << 31
+
+
+Operand: TypeAlias = "Vector | Plaintext | ArrayLike"
+"""What the operators take on either side."""
 
 
 class Vector:
@@ -120,46 +125,49 @@ class Vector:
 
     # sums and products
 
-    def __add__(self, other: Vector | ArrayLike) -> Vector:
+    def __add__(self, other: Operand) -> Vector:
         run = self.evaluator.native
         if isinstance(other, Vector):
             left, right = self._paired(other)
             left, right = left._spread(right.size), right._spread(left.size)
             left, right = left._paired(right)
             return left._result(run.add(left.native, right.native), right, left.noise.plus(right.noise))
+        if isinstance(other, Plaintext):
+            return self._plus_plain(other)
         values = self._operand(other)
         if len(values) == 1 and self.size == period(self.size):
-            added = run.add_const(self.native, values[0].item())
-            return self._result(
-                added, values, replace(self.noise, bound=self.noise.bound + abs(values[0].item()))
-            )
-        values = np.broadcast_to(values, (max(self.size, len(values)),))
-        left = self._spread(len(values))
-        added = run.add_plain(left.native, left._encode(values, left.native.scale))
-        extra = Noise(left.evaluator.noise.encoding(left.native.scale), float(np.abs(values).max()))
-        return left._result(added, values, left.noise.plus(extra))
+            number = values[0].item()
+            noise = replace(self.noise, bound=self.noise.bound + abs(number))
+            return self._result(run.add_const(self.native, number), values, noise)
+        spread = self._spread(len(values))
+        values = np.broadcast_to(values, (spread.size,))
+        return spread._plus_plain(encode(self.evaluator.params, values, level=spread.level))
 
-    def __radd__(self, other: ArrayLike) -> Vector:
+    def __radd__(self, other: Plaintext | ArrayLike) -> Vector:
         return self + other
 
     def __neg__(self) -> Vector:
         return self.derived(self.evaluator.native.neg(self.native), self.noise)
 
-    def __sub__(self, other: Vector | ArrayLike) -> Vector:
-        return self + (-other if isinstance(other, Vector) else -np.asarray(other))
+    def __sub__(self, other: Operand) -> Vector:
+        if isinstance(other, Plaintext):
+            return -(-self + other)
+        return self + (-other if isinstance(other, Vector) else -self._operand(other))
 
-    def __rsub__(self, other: ArrayLike) -> Vector:
+    def __rsub__(self, other: Plaintext | ArrayLike) -> Vector:
         return -self + other
 
-    def __mul__(self, other: Vector | ArrayLike) -> Vector:
+    def __mul__(self, other: Operand) -> Vector:
         if isinstance(other, Vector):
             return self.square() if other is self else self._times_vector(other)
+        if isinstance(other, Plaintext):
+            return self._times_plain(other)
         values = self._operand(other)
-        if not values.any():
-            raise DataError("a product with zero is zero for everybody to see; it needs no encrypted vector")
         if len(values) > 1:
             return self._times_array(values)
         factor = values[0].item()
+        if factor == 0:
+            raise _zero_factor()
         if factor == int(factor.real) and abs(factor) <= _LARGEST_WHOLE_FACTOR:
             product = self.evaluator.native.mul_const(self.native, float(factor.real), scale=1.0)
             return self._result(product, values, self.noise.scaled(factor.real))
@@ -167,11 +175,14 @@ class Vector:
             return self._times_array(np.full(self.size, factor))
         return self._times_constant(factor.real)
 
-    def __rmul__(self, other: ArrayLike) -> Vector:
+    def __rmul__(self, other: Plaintext | ArrayLike) -> Vector:
         return self * other
 
     def __truediv__(self, other: ArrayLike) -> Vector:
-        return self * (1 / np.asarray(other))
+        divisors = self._operand(other)
+        if not divisors.all():
+            raise DataError("a vector cannot be divided by zero")
+        return self * (1 / divisors)
 
     def __pow__(self, exponent: int) -> Vector:
         if exponent < 1:
@@ -289,19 +300,38 @@ class Vector:
         product = self.evaluator.native.mul_relin_rescale(left.native, right.native)
         return left._after_product(product, right, left.noise.times(right.noise))
 
-    def _times_array(self, values: Cleartext) -> Vector:
+    def _plus_plain(self, plaintext: Plaintext) -> Vector:
+        left = self._meeting(plaintext)._spread(plaintext.size)._meeting(plaintext)
+        if plaintext.size == 1 and left.size != period(left.size):
+            # One number in every slot would also fill the zeros beyond the size.
+            plaintext = encode(plaintext.params, np.repeat(plaintext.decode(), left.size), level=left.level)
+        added = self.evaluator.native.add_plain(left.native, plaintext.native)
+        extra = Noise(self.evaluator.noise.encoding(plaintext.scale), plaintext.bound)
+        return left._result(added, plaintext, left.noise.plus(extra))
+
+    def _times_plain(self, plaintext: Plaintext) -> Vector:
         self._require_level("a product with numbers that are not whole")
-        params = self.evaluator.params
-        scale = params.plain_scale(self.level)
+        left = self._meeting(plaintext)
+        left._require_level("a product with numbers that are not whole")
+        if plaintext.bound == 0:
+            raise _zero_factor()
         run = self.evaluator.native
-        product = run.rescale(run.mul_plain(self.native, self._encode(values, scale)))
-        factor = Noise(self.evaluator.noise.encoding(scale), float(np.abs(values).max()))
-        return self._after_rescale(product, values, self.noise.times(factor))
+        product = run.rescale(run.mul_plain(left.native, plaintext.native))
+        factor = Noise(self.evaluator.noise.encoding(plaintext.scale), plaintext.bound)
+        return left._after_rescale(product, plaintext, left.noise.times(factor))
+
+    def _times_array(self, values: Cleartext) -> Vector:
+        return self._times_plain(encode(self.evaluator.params, values, level=self.level))
 
     def _times_constant(self, factor: float) -> Vector:
         self._require_level("a product with a number that is not whole")
         run = self.evaluator.native
         scale = self.evaluator.params.plain_scale(self.level)
+        if abs(factor) * scale < 1:
+            raise PrecisionError(
+                f"a factor of 2^{log2(abs(factor)):.1f} is lost in the rounding to 2^-{log2(scale):.1f}",
+                hint="use a larger log_scale, or scale the values",
+            )
         product = run.rescale(run.mul_const(self.native, factor, scale=scale))
         error = self.noise.bound / scale / 2
         noise = self.noise.scaled(abs(factor)).more(error**2)
@@ -359,9 +389,18 @@ class Vector:
             raise ShapeError(f"a vector of {self.size} entries does not go with {len(values)} numbers")
         return values
 
-    def _encode(self, values: Cleartext, scale: float) -> _native.Plaintext:
-        params = self.evaluator.params
-        return params.native.encode(pack(values, slots=params.slots), level=self.level, scale=scale)
+    def _meeting(self, plaintext: Plaintext) -> Vector:
+        """At the level of ``plaintext``."""
+        if plaintext.params.hash != self.evaluator.params.hash:
+            raise PeerIncompatibleError("the vector and the plaintext belong to different parameters")
+        if plaintext.size != self.size and 1 not in (plaintext.size, self.size):
+            raise ShapeError(f"a vector of {self.size} entries does not go with {plaintext.size} numbers")
+        if plaintext.level > self.level:
+            raise LevelError(
+                f"the plaintext was encoded for level {plaintext.level}; the vector has level {self.level}",
+                hint=f"encode it with evaluator.encode(values, level={self.level})",
+            )
+        return self.at_level(plaintext.level)
 
     def _paired(self, other: Vector) -> tuple[Vector, Vector]:
         """Both at the lower of the two levels."""
@@ -383,8 +422,10 @@ class Vector:
             )
         return self._times_array(np.ones(size))
 
-    def _result(self, native: _native.Ciphertext, other: Vector | Cleartext, noise: Noise) -> Vector:
-        is_complex = other.is_complex if isinstance(other, Vector) else other.dtype.kind == "c"
+    def _result(
+        self, native: _native.Ciphertext, other: Vector | Plaintext | Cleartext, noise: Noise
+    ) -> Vector:
+        is_complex = other.dtype.kind == "c" if isinstance(other, np.ndarray) else other.is_complex
         return Vector(
             self.evaluator,
             native,
@@ -393,7 +434,9 @@ class Vector:
             is_complex=self.is_complex or is_complex,
         )
 
-    def _after_rescale(self, native: _native.Ciphertext, other: Vector | Cleartext, noise: Noise) -> Vector:
+    def _after_rescale(
+        self, native: _native.Ciphertext, other: Vector | Plaintext | Cleartext, noise: Noise
+    ) -> Vector:
         scale = self.evaluator.params.scales[self.level - 1]
         noise = noise.more(self.evaluator.noise.rounding(scale))
         return self._result(native.with_scale(scale), other, noise)
@@ -403,3 +446,7 @@ class Vector:
         scale = scales[self.level - 1]
         noise = noise.more(self.evaluator.noise.product(self.level, scales[self.level] ** 2, scale))
         return self._result(native.with_scale(scale), other, noise)
+
+
+def _zero_factor() -> DataError:
+    return DataError("a product with zero is zero for everybody to see; it needs no encrypted vector")
