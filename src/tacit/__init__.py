@@ -1,1 +1,55 @@
 """Use data that you may never see."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tacit.client import (
+        Answer,
+        Explanation,
+        Owner,
+        Plan,
+        Private,
+        Provider,
+        PublicPlan,
+        Report,
+        explain,
+        load,
+        protect,
+    )
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Answer",
+    "Explanation",
+    "Owner",
+    "Plan",
+    "Private",
+    "Provider",
+    "PublicPlan",
+    "Report",
+    "__version__",
+    "explain",
+    "load",
+    "protect",
+]
+
+_LATE_MODULES = ("ckks", "errors")
+
+
+def __getattr__(name: str) -> Any:
+    """Public names come from ``tacit.client`` at first use, so that ``import tacit`` loads nothing heavy."""
+    if name in _LATE_MODULES:
+        return import_module(f"tacit.{name}")
+    if name in __all__:
+        value = getattr(import_module("tacit.client"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'tacit' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_LATE_MODULES])

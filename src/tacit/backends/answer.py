@@ -1,0 +1,85 @@
+"""What a prediction returns: the numbers, the labels, and a report of what the run cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Answer", "Report"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Cost and quality of one prediction.
+
+    ``seconds``: wall time by phase (``encrypt``, ``server``, ``decrypt`` …); ``server`` includes reading the request
+    and writing the response. ``bytes_up``/``bytes_down``: request and response. ``error_bound``: promised before the
+    run, largest absolute error of the primary output. ``max_error_against_clear``: measured; only where one process
+    holds model and data and was asked to compare.
+    """
+
+    protection: str
+    plan_id: str
+    samples: int
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    bytes_up: int = 0
+    bytes_down: int = 0
+    key_bytes: int = 0
+    error_bound: float = 0.0
+    max_error_against_clear: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        return {
+            "protection": self.protection,
+            "plan_id": self.plan_id,
+            "samples": self.samples,
+            "seconds": dict(self.seconds),
+            "bytes_up": self.bytes_up,
+            "bytes_down": self.bytes_down,
+            "key_bytes": self.key_bytes,
+            "error_bound": self.error_bound,
+            "max_error_against_clear": self.max_error_against_clear,
+        }
+
+    def __str__(self) -> str:
+        phases = ", ".join(f"{name} {value * 1e3:.3g} ms" for name, value in self.seconds.items())
+        text = f"{self.samples} samples under {self.protection}: {phases}; {self.bytes_up} bytes up, {self.bytes_down} down"
+        text += f"; promised error <= {self.error_bound:.3g}"
+        if self.max_error_against_clear is not None:
+            text += f", measured {self.max_error_against_clear:.3g}"
+        return text
+
+
+class Answer(np.ndarray[Any, np.dtype[np.float64]]):
+    """The primary output of the model, (samples, …) float64, with ``labels`` and a ``report``.
+
+    Arithmetic on it gives plain values; ``labels`` and ``report`` belong to the answer as it was returned.
+    """
+
+    labels: npt.NDArray[Any] | None
+    report: Report | None
+
+    @classmethod
+    def of(
+        cls, values: npt.NDArray[np.float64], *, labels: npt.NDArray[Any] | None, report: Report
+    ) -> Answer:
+        """``values`` is copied."""
+        answer = np.array(values, dtype=np.float64, copy=True).view(cls)
+        answer.labels = labels
+        answer.report = report
+        return answer
+
+    def __array_finalize__(self, obj: object) -> None:
+        self.labels = None
+        self.report = None
+
+    def __array_wrap__(
+        self, array: npt.NDArray[Any], context: Any = None, return_scalar: bool = False
+    ) -> Any:
+        plain = np.asarray(array)
+        return plain[()] if return_scalar else plain

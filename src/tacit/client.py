@@ -1,0 +1,287 @@
+"""The public API: load a model, see the price list, protect it, predict; and the two roles as separate objects."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tacit.backends.answer import Answer, Report
+from tacit.backends.base import Backend
+from tacit.backends.ckks.owner import Owner
+from tacit.backends.ckks.provider import Provider
+from tacit.backends.ckks.public import PublicPlan
+from tacit.backends.clear import ClearBackend
+from tacit.errors import InvalidParameterError, ShapeError, UsageError
+from tacit.ir.graph import Graph
+from tacit.ir.interpret import interpret
+from tacit.planner.choose import survey
+from tacit.planner.explain import Explanation
+from tacit.planner.plan import Plan
+
+__all__ = [
+    "PROTECTIONS",
+    "Answer",
+    "Explanation",
+    "Owner",
+    "Plan",
+    "Private",
+    "Provider",
+    "PublicPlan",
+    "Report",
+    "explain",
+    "load",
+    "protect",
+]
+
+PROTECTIONS = ("clear", "ckks")
+"""Protections that this version runs."""
+
+Progress = Callable[[str, float], None]
+"""Called with the name of a phase and the part of it that is done, 0 to 1."""
+
+
+def load(model: str | Path | bytes | Graph | object) -> Graph:
+    """The graph of a model: a path to an ONNX file, its bytes, a fitted scikit-learn estimator, or a graph as it is.
+
+    Raises ``ModelError`` for what cannot be read and ``UnsupportedOpError`` for an operator that Tacit does not run.
+    """
+    if isinstance(model, Graph):
+        return model
+    from tacit.importers import load as load_model
+
+    graph: Graph = load_model(model)
+    return graph
+
+
+def explain(
+    model: object,
+    *,
+    calibration: npt.ArrayLike | None = None,
+    batch: int = 1,
+    max_error: float | None = None,
+    protections: Sequence[str] = PROTECTIONS,
+    threads: int | None = None,
+) -> Explanation:
+    """The price list: for each protection who sees what, seconds, bytes, memory, precision, or why it is refused.
+
+    ``calibration``: (samples, features), numbers like those to come; ``ckks`` needs them to promise an error bound.
+    """
+    graph = load(model)
+    found = survey(
+        [_backend(name) for name in protections],
+        graph,
+        _calibration(graph, calibration),
+        batch=_batch(batch),
+        max_error=max_error,
+        threads=_threads(threads),
+    )
+    return Explanation(
+        model=graph.name,
+        batch=_batch(batch),
+        plans=tuple(candidate.declaration for candidate in found.candidates),
+        refusals=found.refusals,
+    )
+
+
+def protect(
+    model: object,
+    protection: str = "ckks",
+    *,
+    calibration: npt.ArrayLike | None = None,
+    batch: int | None = 1,
+    max_error: float | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Private:
+    """Both roles on this machine, with real cryptography between them.
+
+    ``batch``: samples that a request should carry: 1 asks for the fastest single answer, many for throughput.
+    ``max_error``: largest absolute error of the primary output; ``None`` takes what the plan can promise.
+    Raises ``PrecisionError`` or ``DepthError`` when no parameter set does it; the hint says what to change.
+    """
+    report = progress or (lambda phase, done: None)
+    report("read the model", 0.0)
+    graph = load(model)
+    n_threads = _threads(threads)
+    report("plan", 0.1)
+    found = survey(
+        [_backend(protection)],
+        graph,
+        _calibration(graph, calibration),
+        batch=_batch(1 if batch is None else batch),
+        max_error=max_error,
+        threads=n_threads,
+    )
+    candidate = found.of(protection)
+    report("compile", 0.4)
+    if protection == "clear":
+        plan = Plan(
+            protection="clear", plan_id=graph.digest(), model=graph.name, declaration=candidate.declaration
+        )
+        private = Private(graph, plan, owner=None, provider=None)
+    else:
+        compiled = candidate.compile()
+        plan = Plan(
+            protection=protection,
+            plan_id=compiled.public.plan_id,
+            model=graph.name,
+            declaration=candidate.declaration,
+            max_error=max_error,
+        )
+        provider = Provider(compiled, threads=n_threads)
+        report("make keys", 0.7)
+        owner = Owner(provider.public_plan(), threads=n_threads)
+        provider.load_keys(owner.evaluation_keys())
+        private = Private(graph, plan, owner=owner, provider=provider)
+    report("ready", 1.0)
+    return private
+
+
+class Private:
+    """A protected model with every role in this process. ``owner`` and ``provider`` exchange bytes only.
+
+    ``owner`` and ``provider`` are ``None`` under ``clear``, which protects nothing.
+    """
+
+    def __init__(
+        self, graph: Graph, plan: Plan, *, owner: Owner | None, provider: Provider | None
+    ) -> None:
+        self.plan = plan
+        self.owner = owner
+        self.provider = provider
+        self._graph = graph
+
+    def __repr__(self) -> str:
+        return f"<Private {self.plan.model!r} under {self.plan.protection}>"
+
+    def __enter__(self) -> Private:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Forgets keys and model; a second call does nothing."""
+        self.owner = None
+        self.provider = None
+
+    def predict(self, X: npt.ArrayLike, *, compare: bool = False) -> Answer:
+        """The primary output for every sample of ``X`` (samples, …), with labels and report.
+
+        ``compare``: also runs in the clear, and reports the largest difference. Raises ``DataError`` for NaN,
+        ``ShapeError`` for another shape, ``DataRangeError`` for samples outside the calibrated region, and
+        ``PrecisionError`` when a result fails its check; then no number is returned.
+        """
+        if self.plan.protection == "clear":
+            return self.clear(X)
+        if self.owner is None or self.provider is None:
+            raise UsageError("this object was closed", hint="call `tacit.protect` again")
+        seconds = {"encrypt": 0.0, "server": 0.0, "decrypt": 0.0}
+        up = down = 0
+        parts: list[Answer] = []
+        for chunk in self.owner.batches(X):
+            start = time.perf_counter()
+            request = self.owner.encrypt(chunk)
+            sent = time.perf_counter()
+            response = self.provider.run(request)
+            received = time.perf_counter()
+            parts.append(self.owner.decrypt(response))
+            done = time.perf_counter()
+            up, down = up + len(request), down + len(response)
+            for phase, spent in zip(
+                seconds, (sent - start, received - sent, done - received), strict=True
+            ):
+                seconds[phase] += spent
+        values = np.concatenate([np.asarray(part) for part in parts])
+        labels = None
+        if parts[0].labels is not None:
+            labels = np.concatenate([part.labels for part in parts if part.labels is not None])
+        difference = None
+        if compare:
+            clear = np.asarray(self.clear(X))
+            difference = float(np.max(np.abs(values - clear), initial=0.0))
+        report = Report(
+            protection=self.plan.protection,
+            plan_id=self.plan.plan_id,
+            samples=len(values),
+            seconds=seconds,
+            bytes_up=up,
+            bytes_down=down,
+            key_bytes=self.owner.key_bytes,
+            error_bound=self.plan.error_bound,
+            max_error_against_clear=difference,
+        )
+        return Answer.of(values, labels=labels, report=report)
+
+    def clear(self, X: npt.ArrayLike) -> Answer:
+        """The same prediction without protection: the graph interpreted in float64."""
+        start = time.perf_counter()
+        outputs = interpret(self._graph, np.asarray(X, dtype=np.float64))
+        spent = time.perf_counter() - start
+        values = outputs[self._graph.primary]
+        label = self._graph.label
+        report = Report(
+            protection="clear",
+            plan_id=self._graph.digest(),
+            samples=len(values),
+            seconds={"server": spent},
+            bytes_up=np.asarray(X, dtype=np.float64).nbytes,
+            bytes_down=values.nbytes,
+            max_error_against_clear=0.0,
+        )
+        return Answer.of(values, labels=None if label is None else outputs[label], report=report)
+
+
+def _backend(name: str) -> Backend:
+    if name == "clear":
+        return ClearBackend()
+    if name == "ckks":
+        from tacit.backends.ckks.backend import CkksBackend
+
+        return CkksBackend()
+    raise InvalidParameterError(
+        f"the 'protection' parameter must be one of {', '.join(PROTECTIONS)}. Got '{name}' instead."
+    )
+
+
+def _batch(batch: int) -> int:
+    if isinstance(batch, bool) or not isinstance(batch, int) or not 1 <= batch <= 1 << 24:
+        raise InvalidParameterError(
+            f"the 'batch' parameter must be an integer from 1 to {1 << 24}. Got {batch!r} instead."
+        )
+    return batch
+
+
+def _threads(threads: int | None) -> int:
+    if threads is None:
+        import os
+
+        return max(1, min(8, len(os.sched_getaffinity(0))))
+    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= 1024:
+        raise InvalidParameterError(
+            f"the 'threads' parameter must be an integer from 1 to 1024. Got {threads!r} instead."
+        )
+    return threads
+
+
+def _calibration(graph: Graph, calibration: Any) -> npt.NDArray[np.float64] | None:
+    """Calibration data as (samples, features…) float64, checked against the graph's only input."""
+    if calibration is None:
+        return None
+    if len(graph.inputs) != 1:
+        raise ShapeError(f"calibration needs a model with one input. Got {len(graph.inputs)} instead.")
+    from tacit.ir.interpret import bind_inputs
+
+    _, bound = bind_inputs(graph, np.asarray(calibration))
+    array: npt.NDArray[np.float64] = bound[graph.inputs[0].name].astype(np.float64)
+    if not len(array):
+        raise ShapeError("calibration data must hold at least one sample. Got 0 instead.")
+    return array

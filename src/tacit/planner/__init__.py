@@ -1,0 +1,1 @@
+"""Chooses among protections by what the backends declare, and explains the choice."""

@@ -1,0 +1,94 @@
+"""The price list: one column per protection, one row per question, as plain text or plain data."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass
+from typing import Any
+
+from tacit.backends.base import Declaration, Refusal
+from tacit.planner.cost import format_bytes, format_seconds
+from tacit.planner.plan import declaration_to_dict
+from tacit.planner.visibility import SUBJECTS, who_sees
+
+__all__ = ["Explanation"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """What every protection would cost for one model. ``str()`` is the table; ``to_dict()`` is the same for JSON."""
+
+    model: str
+    batch: int
+    plans: tuple[Declaration, ...]
+    refusals: tuple[Refusal, ...]
+
+    def rows(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """The table: a question and one answer per column (``plans`` first, then ``refusals``)."""
+        plans = self.plans
+        extra = [s.what for plan in plans for s in plan.sights if s.what not in SUBJECTS]
+        subjects = (*SUBJECTS, *dict.fromkeys(extra))
+
+        def line(title: str, cells: list[str]) -> tuple[str, tuple[str, ...]]:
+            return title, (*cells, *("-" for _ in self.refusals))
+
+        costs = [plan.cost for plan in plans]
+        table = [line(f"sees {what}", [who_sees(plan, what) for plan in plans]) for what in subjects]
+        table += [
+            line("how", [plan.variant for plan in plans]),
+            line("parameters", [plan.parameters or "-" for plan in plans]),
+            line("samples per request", [str(cost.samples) for cost in costs]),
+            line("provider time", [format_seconds(cost.seconds) for cost in costs]),
+            line("owner time", [format_seconds(cost.owner_seconds) for cost in costs]),
+            line("time per sample", [format_seconds(cost.seconds_per_sample) for cost in costs]),
+            line("key generation, once", [format_seconds(cost.setup_seconds) for cost in costs]),
+            line("bytes up", [format_bytes(cost.bytes_up) for cost in costs]),
+            line("bytes down", [format_bytes(cost.bytes_down) for cost in costs]),
+            line("keys, once", [format_bytes(cost.key_bytes) for cost in costs]),
+            line("provider memory", [format_bytes(cost.memory_bytes) for cost in costs]),
+            line(
+                "error promised", [f"<= {plan.error_bound:.2g}" if plan.error_bound else "0" for plan in plans]
+            ),
+        ]
+        refused = [f"{r.reason}; {r.hint}" if r.hint else r.reason for r in self.refusals]
+        if refused:
+            table.append(("refused", (*("no" for _ in plans), *refused)))
+        return tuple(table)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data: ``model``, ``batch``, ``plans`` and ``refusals``."""
+        return {
+            "model": self.model,
+            "batch": self.batch,
+            "plans": [declaration_to_dict(plan) for plan in self.plans],
+            "refusals": [
+                {"protection": r.protection, "reason": r.reason, "hint": r.hint} for r in self.refusals
+            ],
+        }
+
+    def __str__(self) -> str:
+        heads = [plan.protection for plan in self.plans] + [r.protection for r in self.refusals]
+        title_width = max(len(title) for title, _ in self.rows())
+        width = max(16, min(44, (118 - title_width) // max(1, len(heads)) - 2))
+        lines = [f"{self.model}, batch of {self.batch}", ""]
+        lines += _wrapped("", tuple(heads), title_width, width)
+        lines.append("-" * (title_width + (width + 2) * len(heads)))
+        for title, cells in self.rows():
+            lines += _wrapped(title, cells, title_width, width)
+        for plan in self.plans:
+            lines += ["", f"{plan.protection} assumes:"]
+            for assumption in plan.assumptions:
+                lines += textwrap.wrap(
+                    assumption, 110, initial_indent="  - ", subsequent_indent="    "
+                )
+        return "\n".join(lines)
+
+
+def _wrapped(title: str, cells: tuple[str, ...], title_width: int, width: int) -> list[str]:
+    columns = [textwrap.wrap(cell, width) or [""] for cell in cells]
+    lines = []
+    for index in range(max((len(column) for column in columns), default=1)):
+        parts = [(title if index == 0 else "").ljust(title_width)]
+        parts += [(column[index] if index < len(column) else "").ljust(width) for column in columns]
+        lines.append("  ".join(parts).rstrip())
+    return lines
