@@ -1,0 +1,1 @@
+"""Encrypted prediction: the owner encrypts, the provider computes on ciphertexts, only the owner can decrypt."""

@@ -1,0 +1,190 @@
+"""Functions of one variable as Chebyshev polynomials on [-1, 1], with an error bound that holds on the whole interval.
+
+Bounds rest on a fact on sampled polynomials (Ehlich and Zeller 1964, Satz 1): a polynomial of degree D that is at most M
+in magnitude on m > D Chebyshev nodes of an interval is at most M / cos(π·D / 2m) on all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+from numpy.polynomial import chebyshev
+
+from tacit.errors import PrecisionError
+
+__all__ = ["MAX_DEGREE", "Approximation", "approximate", "at_degree", "relu_series", "sup_norm"]
+
+FloatArray = npt.NDArray[np.float64]
+
+MAX_DEGREE = 255
+_RESOLUTION = 2048
+"""Degree at which a smooth function is resolved before it is shortened."""
+
+
+@dataclass(frozen=True, eq=False)
+class Approximation:
+    """``series``: Chebyshev coefficients c_0 … c_d of p; |f(t) - p(t)| <= ``error`` on [-1, 1].
+
+    ``slope``: a bound on |p'| there; ``high``: a bound on |p|.
+    """
+
+    series: FloatArray
+    error: float
+    slope: float
+    high: float
+
+    @property
+    def degree(self) -> int:
+        return len(self.series) - 1
+
+
+def sup_norm(series: FloatArray) -> float:
+    """An upper bound, tight to 2 %, on |p| over [-1, 1] for a Chebyshev series."""
+    degree = max(1, len(series) - 1)
+    nodes = np.cos((np.arange(8 * degree) + 0.5) * np.pi / (8 * degree))
+    return float(np.abs(chebyshev.chebval(nodes, series)).max() / np.cos(np.pi / 16))
+
+
+def approximate(function: Callable[[FloatArray], FloatArray], kind: str, error: float) -> Approximation:
+    """The polynomial of least depth, then least degree, within ``error`` of ``function`` on [-1, 1].
+
+    ``kind``: ``relu`` for max(t, 0), else a function that is smooth on the interval. Raises ``PrecisionError`` where
+    no degree up to ``MAX_DEGREE`` does it.
+    """
+    resolved = None if kind == "relu" else _resolve(function)
+    degree = 2
+    while degree <= MAX_DEGREE:
+        found = _at_degree(resolved, degree)
+        if found.error <= error:
+            break
+        degree = degree + 1 if degree == 2 else 2 * degree + 1
+    else:
+        raise PrecisionError(
+            f"no polynomial of degree <= {MAX_DEGREE} is within {error:.2g} of the function on its interval",
+            hint="allow a larger error, or calibrate on data with a narrower range",
+        )
+    low, high = degree // 2, degree
+    while kind != "relu" and high - low > 1:
+        middle = (low + high) // 2
+        candidate = _at_degree(resolved, middle)
+        if candidate.error <= error:
+            found, high = candidate, middle
+        else:
+            low = middle
+    return found
+
+
+def at_degree(function: Callable[[FloatArray], FloatArray], kind: str, degree: int) -> Approximation:
+    """The approximation of one degree, with its bounds."""
+    return _at_degree(None if kind == "relu" else _resolve(function), degree)
+
+
+def _at_degree(resolved: tuple[FloatArray, float] | None, degree: int) -> Approximation:
+    if resolved is None:
+        series, error = relu_series(degree)
+    else:
+        full, tail = resolved
+        series = full[: degree + 1].copy()
+        series[np.abs(series) < 1e-16 * np.abs(series).max(initial=1e-300)] = 0.0
+        difference = full.copy()
+        difference[: len(series)] -= series
+        error = sup_norm(difference) + tail if difference.any() else tail
+    slope = sup_norm(np.atleast_1d(chebyshev.chebder(series))) if len(series) > 1 else 0.0
+    return Approximation(series, error, slope, sup_norm(series))
+
+
+def _resolve(function: Callable[[FloatArray], FloatArray]) -> tuple[FloatArray, float]:
+    """The Chebyshev series to machine precision (trailing coefficients below it cut off), and a bound on the rest."""
+    nodes = np.cos((np.arange(_RESOLUTION) + 0.5) * np.pi / _RESOLUTION)
+    values = function(nodes)
+    if not np.isfinite(values).all():
+        raise PrecisionError(
+            "the function is not finite on the whole calibrated interval",
+            hint="the function of this node has a pole or leaves its domain; bound its input first",
+        )
+    series = np.asarray(_cosine_transform(values))
+    size = max(1.0, float(np.abs(values).max()))
+    last = np.abs(series[-_RESOLUTION // 8 :]).max()
+    if last > 1e-9 * size:
+        raise PrecisionError(
+            "the function is not smooth enough on the calibrated interval to be approximated",
+            hint="only ReLU and smooth functions are approximated in this version",
+        )
+    kept = int(np.max(np.nonzero(np.abs(series) > 1e-17 * size)[0], initial=1)) + 1
+    noise = 1e-15 * size * np.sqrt(_RESOLUTION) + float(last) * _RESOLUTION
+    return series[: min(kept, _RESOLUTION // 2)], noise
+
+
+def _cosine_transform(values: FloatArray) -> FloatArray:
+    """Chebyshev coefficients of the interpolant through values at the nodes cos((j + ½)π/n), by an FFT of length 2n."""
+    n = len(values)
+    spectrum = np.fft.fft(np.concatenate([values, values[::-1]]))[:n]
+    series = np.real(spectrum * np.exp(-0.5j * np.pi * np.arange(n) / n)) / n
+    series[0] /= 2
+    result: FloatArray = series
+    return result
+
+
+@lru_cache(maxsize=64)
+def _relu_coefficients(degree: int) -> tuple[tuple[float, ...], float]:
+    even = degree - degree % 2
+    absolute, error = _absolute_minimax(even)
+    series = absolute / 2
+    series[1] += 0.5
+    return tuple(series.tolist()), error / 2
+
+
+def relu_series(degree: int) -> tuple[FloatArray, float]:
+    """max(t, 0) = (t + |t|)/2 with |t| by its minimax polynomial; (series, error bound)."""
+    coefficients, error = _relu_coefficients(max(2, degree))
+    return np.array(coefficients), error
+
+
+def _absolute_minimax(degree: int) -> tuple[FloatArray, float]:
+    """The minimax polynomial of |t| of even degree, by Remez exchange on u = t²: √u on [0, 1]. (series in t, error bound)
+
+    √u - Σ c_j T_j(2u - 1) equioscillates in degree/2 + 2 points; T_2j(t) = T_j(2t² - 1) gives the series in t.
+    """
+    terms = degree // 2 + 1
+    nodes = np.arange(terms + 1)
+    t = np.sort(np.abs(np.cos(nodes * np.pi / (2 * terms + 1e-9))))
+    t[0] = 0.0
+    signs = (-1.0) ** nodes
+    grid = np.concatenate([[0.0], np.geomspace(1e-9, 1, 200 * terms), np.sin(np.linspace(0, np.pi / 2, 400 * terms))])
+    grid = np.unique(grid)
+    coefficients = np.zeros(terms)
+    for _ in range(60):
+        system = np.concatenate([chebyshev.chebvander(2 * t * t - 1, terms - 1), signs[:, None]], axis=1)
+        solution = np.linalg.solve(system, t)
+        coefficients, level = solution[:-1], abs(solution[-1])
+        error = grid - chebyshev.chebval(2 * grid * grid - 1, coefficients)
+        extrema = _alternating_extrema(error, terms + 1)
+        if extrema is None:
+            break
+        t = grid[extrema]
+        if np.abs(error).max() <= level * (1 + 1e-3):
+            break
+    series = np.zeros(degree + 1)
+    series[0::2] = coefficients
+    linear = np.array([0.0, 1.0])
+    nodes = np.cos((np.arange(16 * degree) + 0.5) * np.pi / (16 * degree))
+    points = (nodes + 1) / 2
+    on_half = np.abs(chebyshev.chebval(points, series) - chebyshev.chebval(points, linear)).max()
+    return series, float(on_half / np.cos(np.pi / 32))
+
+
+def _alternating_extrema(error: FloatArray, count: int) -> npt.NDArray[np.int64] | None:
+    """Indices of ``count`` extrema of alternating sign, one per run of equal sign; ``None`` when there are fewer."""
+    runs = np.flatnonzero(np.diff(np.sign(error))) + 1
+    pieces = np.split(np.arange(len(error)), runs)
+    peaks = [int(piece[np.argmax(np.abs(error[piece]))]) for piece in pieces]
+    while len(peaks) > count:
+        if abs(error[peaks[0]]) < abs(error[peaks[-1]]):
+            peaks.pop(0)
+        else:
+            peaks.pop()
+    return np.array(peaks) if len(peaks) == count else None

@@ -1,0 +1,168 @@
+"""Runs a program on an engine: the encrypted one, the simulator, or the meter of the cost model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from tacit.backends.ckks.polynomial import Leaf, Split, recipe
+from tacit.backends.ckks.program import ColumnStage, MapStage, PolynomialStage, Program, SquareStage
+
+__all__ = ["Engine", "Executor"]
+
+Ciphertext = Any
+"""An engine's own type; the executor reads its ``level`` and ``scale`` only."""
+FloatArray = npt.NDArray[np.float64]
+
+
+class Engine(Protocol):
+    """The operations of ``tacit._native.Evaluator`` that programs use, with the encoder, and moduli as ``q``."""
+
+    @property
+    def q(self) -> Sequence[float]: ...
+    def encode(self, values: npt.NDArray[Any], *, level: int, scale: float) -> Any: ...
+    def linear_map(
+        self, diagonals: Mapping[int, FloatArray], *, level: int, scale: float, baby: int
+    ) -> Any: ...
+    def note_bound(self, ct: Ciphertext, bound: FloatArray | float) -> Ciphertext: ...
+    def add(self, a: Ciphertext, b: Ciphertext) -> Ciphertext: ...
+    def sub(self, a: Ciphertext, b: Ciphertext) -> Ciphertext: ...
+    def add_plain(self, ct: Ciphertext, pt: Any) -> Ciphertext: ...
+    def add_const(self, ct: Ciphertext, constant: complex) -> Ciphertext: ...
+    def mul_const(self, ct: Ciphertext, constant: float, *, scale: float) -> Ciphertext: ...
+    def mul_relin_rescale(self, a: Ciphertext, b: Ciphertext) -> Ciphertext: ...
+    def square_relin_rescale(self, ct: Ciphertext) -> Ciphertext: ...
+    def rescale(self, ct: Ciphertext) -> Ciphertext: ...
+    def drop_level(self, ct: Ciphertext, level: int) -> Ciphertext: ...
+    def rotate_sum(self, ct: Ciphertext, steps: Sequence[int]) -> Ciphertext: ...
+    def linear(self, ct: Ciphertext, linear_map: Any, *, rescale: bool = True) -> Ciphertext: ...
+    def linear_combinations(
+        self, cts: Sequence[Ciphertext], weights: FloatArray, *, scale: float
+    ) -> list[Ciphertext]: ...
+
+
+class Executor:
+    """A program with its diagonals and biases encoded once, for many runs. Immutable after construction."""
+
+    def __init__(self, program: Program, engine: Engine) -> None:
+        self.program = program
+        self.engine = engine
+        self._maps: dict[int, Any] = {}
+        self._biases: dict[int, Any] = {}
+        scale = program.scale
+        for position, stage in enumerate(program.stages):
+            if isinstance(stage, MapStage):
+                self._maps[position] = engine.linear_map(
+                    stage.map.diagonals, level=stage.level, scale=stage.scale, baby=stage.map.baby
+                )
+                scale = scale * stage.scale / (engine.q[stage.level] if stage.rescale else 1.0)
+                if stage.map.bias.any():
+                    level = stage.level - 1 if stage.rescale else stage.level
+                    self._biases[position] = engine.encode(stage.map.bias, level=level, scale=scale)
+            elif isinstance(stage, ColumnStage):
+                scale = scale * stage.scale / (engine.q[stage.level] if stage.rescale else 1.0)
+            elif isinstance(stage, SquareStage):
+                scale = scale * scale / engine.q[stage.level]
+            else:
+                scale = stage.scale
+
+    def run(self, inputs: Sequence[Ciphertext]) -> list[Ciphertext]:
+        """Ciphertexts of the program's input layout → ciphertexts of its output layout, at level 0."""
+        values = list(inputs)
+        engine = self.engine
+        for position, stage in enumerate(self.program.stages):
+            if isinstance(stage, MapStage):
+                values = [self._map(position, stage, values[0])]
+            elif isinstance(stage, ColumnStage):
+                values = self._columns(stage, values)
+            elif isinstance(stage, SquareStage):
+                values = [
+                    engine.square_relin_rescale(engine.drop_level(ct, stage.level)) for ct in values
+                ]
+            else:
+                values = [self._polynomial(stage, ct) for ct in values]
+        return [engine.drop_level(ct, 0) if ct.level else ct for ct in values]
+
+    def _map(self, position: int, stage: MapStage, ct: Ciphertext) -> Ciphertext:
+        engine = self.engine
+        result = engine.linear(ct, self._maps[position], rescale=stage.rescale)
+        if stage.map.folds:
+            result = engine.rotate_sum(result, stage.map.folds)
+        if position in self._biases:
+            bias = self._biases[position]
+            result = engine.add_plain(_relabel(result, bias.scale), bias)
+        return engine.note_bound(result, stage.bound)
+
+    def _columns(self, stage: ColumnStage, values: list[Ciphertext]) -> list[Ciphertext]:
+        engine = self.engine
+        dropped = [engine.drop_level(ct, stage.level) if ct.level > stage.level else ct for ct in values]
+        results = engine.linear_combinations(dropped, stage.weights, scale=stage.scale)
+        if stage.rescale:
+            results = [engine.rescale(ct) for ct in results]
+        layout = self.program.input
+        unit = 1 + 1j if getattr(layout, "is_complex", False) else 1.0
+        return [
+            engine.note_bound(engine.add_const(ct, float(b) * unit), float(high))
+            for ct, b, high in zip(results, stage.bias, stage.bound, strict=True)
+        ]
+
+    def _polynomial(self, stage: PolynomialStage, argument: Ciphertext) -> Ciphertext:
+        """Paterson–Stockmeyer: powers first, then the parts, each asked for at an exact level and scale."""
+        engine, plan = self.engine, recipe(stage.series)
+        powers = {1: engine.drop_level(argument, stage.level)}
+        for power in plan.powers:
+            level = stage.level - power.depth
+            left = engine.drop_level(powers[power.left], level + 1)
+            if power.left == power.right:
+                product = engine.square_relin_rescale(left)
+            else:
+                product = engine.mul_relin_rescale(left, engine.drop_level(powers[power.right], level + 1))
+            doubled = engine.add(product, product)
+            if power.left == power.right:
+                made = engine.add_const(doubled, -1.0)
+            else:
+                made = engine.sub(doubled, self._at(powers[1], 1.0, level, doubled.scale))
+            powers[power.index] = engine.note_bound(made, 1.0 + 2.0**-10)
+
+        def value(part: Leaf | Split, level: int, scale: float) -> Ciphertext:
+            if isinstance(part, Split):
+                giant = engine.drop_level(powers[part.giant], level + 1)
+                if isinstance(part.quotient, Leaf) and not part.quotient.powers:
+                    result = self._at(giant, part.quotient.coefficients[0], level, scale)
+                else:
+                    target = scale * engine.q[level + 1] / giant.scale
+                    quotient = value(part.quotient, level + 1, target)
+                    result = _relabel(engine.mul_relin_rescale(quotient, giant), scale)
+                rest = part.remainder
+                if isinstance(rest, Leaf) and not rest.powers:
+                    constant = rest.coefficients[0] if rest.coefficients else 0.0
+                    return engine.add_const(result, constant) if constant else result
+                return engine.add(result, value(rest, level, scale))
+            total = None
+            for j in part.powers:
+                base = engine.drop_level(powers[j], level + 1)
+                factor = scale * engine.q[level + 1] / base.scale
+                term = _relabel(
+                    engine.mul_const(base, part.coefficients[j], scale=factor), scale * engine.q[level + 1]
+                )
+                total = term if total is None else engine.add(total, term)
+            result = _relabel(engine.rescale(total), scale)
+            return engine.add_const(result, part.coefficients[0]) if part.coefficients[0] else result
+
+        result = value(plan.root, stage.level - plan.depth, stage.scale)
+        return engine.note_bound(result, stage.high)
+
+    def _at(self, ct: Ciphertext, constant: float, level: int, scale: float) -> Ciphertext:
+        """constant·ct at an exact level and scale; costs the level above."""
+        engine = self.engine
+        base = engine.drop_level(ct, level + 1)
+        factor = scale * engine.q[level + 1] / base.scale
+        return _relabel(engine.rescale(engine.mul_const(base, constant, scale=factor)), scale)
+
+
+def _relabel(ct: Ciphertext, scale: float) -> Ciphertext:
+    """Removes the floating-point dust of scale arithmetic (relative 2^-50), so that sums meet at equal scales."""
+    return ct if ct.scale == scale else ct.with_scale(scale)

@@ -1,0 +1,287 @@
+"""A graph cut into what runs encrypted and what the owner runs after decryption.
+
+The encrypted part alternates affine maps and element-wise functions of one variable. The *tail* is the maximal suffix
+of nodes that hold no secret of the provider (sigmoid, softmax, argmax, lookup of public class names).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tacit.errors import NoAdmissiblePlanError, ShapeError, UnsupportedOpError
+from tacit.ir.graph import Graph, Node
+from tacit.ir.interpret import interpret
+
+__all__ = ["Activation", "Affine", "Partition", "partition"]
+
+FloatArray = npt.NDArray[np.float64]
+
+_CHUNK = 256
+"""Basis vectors that are pushed through an affine subgraph at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class Affine:
+    """z = matrix · h + bias, between flattened values. ``matrix``: (outputs, inputs)."""
+
+    matrix: FloatArray
+    bias: FloatArray
+    name: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Activation:
+    """A function of one variable applied to every element. ``kind``: ``square``, ``relu`` (both homogeneous) or ``smooth``."""
+
+    kind: str
+    function: Callable[[FloatArray], FloatArray]
+    name: str
+    op: str
+
+
+@dataclass(frozen=True, eq=False)
+class Partition:
+    """``affines[0]``, ``activations[0]``, ``affines[1]`` … ``affines[-1]``: one more affine map than activations.
+
+    The last affine map makes the values named ``cut`` (flattened, one after the other), which the owner decrypts and
+    feeds to ``tail``. ``tail`` has no constant that is the provider's secret.
+    """
+
+    affines: tuple[Affine, ...]
+    activations: tuple[Activation, ...]
+    cut: tuple[str, ...]
+    tail: Graph
+    input_shape: tuple[int, ...]
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether no function has to be approximated."""
+        return all(activation.kind == "square" for activation in self.activations)
+
+
+def partition(graph: Graph) -> Partition:
+    """Cuts the graph. Raises ``UnsupportedOpError`` naming the node that cannot run encrypted."""
+    if len(graph.inputs) != 1 or not graph.inputs[0].has_batch or graph.inputs[0].dtype != "float64":
+        raise ShapeError(
+            "encrypted prediction takes a model with one float input whose first dimension is the batch",
+            hint="export the model with a single (batch, features) input",
+        )
+    tail_nodes = _tail(graph)
+    produced = {node.output for node in graph.nodes if node.output not in tail_nodes}
+    read = {name for node in graph.nodes if node.output in tail_nodes for name in node.inputs}
+    wanted = read | set(graph.outputs)
+    source = graph.inputs[0].name
+    cut = tuple(
+        name
+        for name in (source, *(node.output for node in graph.nodes))
+        if name in wanted and name not in tail_nodes and _is_secret(graph, name)
+    )
+    if not cut or cut == (source,):
+        raise NoAdmissiblePlanError(
+            "the model holds no secret of the provider: nothing would run encrypted",
+            hint="run this model in the clear, where its data are",
+        )
+    encrypted = _ancestors(graph, cut, produced)
+    affines: list[Affine] = []
+    activations: list[Activation] = []
+    while True:
+        affine = _affine_closure(graph, source, encrypted)
+        if all(name in affine for name in cut):
+            affines.append(_lower(graph, source, cut))
+            break
+        entry, exit_value = _next_activation(graph, affine, encrypted, cut)
+        affines.append(_lower(graph, source, (entry,)))
+        activations.append(_activation(graph, entry, exit_value))
+        source = exit_value
+    tail = graph.subgraph(cut, graph.outputs)
+    return Partition(
+        affines=tuple(affines),
+        activations=tuple(activations),
+        cut=cut,
+        tail=tail,
+        input_shape=tuple(int(size) for size in graph.inputs[0].shape[1:] if size is not None),
+    )
+
+
+def _is_secret(graph: Graph, name: str) -> bool:
+    return graph.values[name].owner == "owner"
+
+
+def _tail(graph: Graph) -> set[str]:
+    """Outputs of the nodes of the tail."""
+    tail: set[str] = set()
+    for node in reversed(graph.nodes):
+        if not _is_secret(graph, node.output):
+            continue
+        public = all(_is_secret(graph, name) or graph.values[name].owner == "public" for name in node.inputs)
+        if public and all(user.output in tail for user in graph.users(node.output)):
+            tail.add(node.output)
+    return tail
+
+
+def _ancestors(graph: Graph, targets: tuple[str, ...], produced: set[str]) -> tuple[Node, ...]:
+    """The secret nodes that the targets need, in order."""
+    needed = set(targets)
+    nodes: list[Node] = []
+    for node in reversed(graph.nodes):
+        if node.output in needed and node.output in produced and _is_secret(graph, node.output):
+            nodes.append(node)
+            needed.update(node.inputs)
+    return tuple(reversed(nodes))
+
+
+def _is_affine(graph: Graph, node: Node) -> bool:
+    """Whether the node is affine in its secret operands, by its op and by which operands are secret."""
+    secret = [_is_secret(graph, name) for name in node.inputs]
+    match node.op:
+        case "Add" | "Sub" | "Concat" | "Reshape" | "Transpose" | "Slice" | "Pad" | "ReduceSum":
+            return True
+        case "AveragePool":
+            return True
+        case "Mul" | "MatMul":
+            return sum(secret) == 1
+        case "Div" | "Conv" | "Gather":
+            return secret[0] and not any(secret[1:])
+        case "Where":
+            return not secret[0]
+        case "Cast":
+            return node.attributes["to"] == "float64" and graph.values[node.inputs[0]].dtype == "float64"
+    return False
+
+
+def _affine_closure(graph: Graph, source: str, encrypted: tuple[Node, ...]) -> set[str]:
+    """Values that are affine in ``source`` and depend on nothing else that is secret."""
+    closure = {source}
+    for node in encrypted:
+        operands = [name for name in node.inputs if _is_secret(graph, name)]
+        if _is_affine(graph, node) and all(name in closure for name in operands):
+            closure.add(node.output)
+    return closure
+
+
+def _scalar_elementwise(graph: Graph, node: Node, inside: set[str]) -> bool:
+    """Whether the node applies one function of one variable to each element of the values ``inside``."""
+    from tacit.ir.ops import OPS
+
+    shapes = {graph.values[name].shape for name in node.inputs if name in inside}
+    return (
+        OPS[node.op].elementwise
+        and graph.values[node.output].dtype == "float64"
+        and shapes == {graph.values[node.output].shape}
+        and all(
+            name in inside or (not _is_secret(graph, name) and graph.values[name].features == 1)
+            for name in node.inputs
+        )
+    )
+
+
+def _next_activation(
+    graph: Graph, affine: set[str], encrypted: tuple[Node, ...], cut: tuple[str, ...]
+) -> tuple[str, str]:
+    """The value that the next element-wise function reads and the one that it makes.
+
+    Several nodes may make up one function (x · erf(x) …): all element-wise nodes between one value and another.
+    """
+    frontier = [
+        node
+        for node in encrypted
+        if node.output not in affine
+        and all(name in affine for name in node.inputs if _is_secret(graph, name))
+    ]
+    first = frontier[0]
+    entries = [name for name in first.inputs if _is_secret(graph, name)]
+    if len(set(entries)) == 1:
+        entry: str | None = entries[0]
+        chain = []
+        while entry is not None:
+            chain.append(entry)
+            maker = graph.node_of(entry)
+            before = [] if maker is None else [name for name in maker.inputs if name in affine]
+            simple = (
+                maker is not None and len(before) == 1 and _scalar_elementwise(graph, maker, {before[0]})
+            )
+            entry = before[0] if simple else None
+        for candidate in reversed(chain):
+            exit_value = _exit_of(graph, candidate, encrypted, cut)
+            if exit_value is not None and exit_value not in affine:
+                return candidate, exit_value
+    raise UnsupportedOpError(
+        f"node `{first.name or first.output}` ({first.op}) cannot run encrypted in this version",
+        node=first.name or first.output,
+        op=first.op,
+        hint="models that alternate linear layers and element-wise functions of one variable run; "
+        "products of different values, comparisons and branches that skip an activation do not yet",
+    )
+
+
+def _exit_of(graph: Graph, entry: str, encrypted: tuple[Node, ...], cut: tuple[str, ...]) -> str | None:
+    """The only value through which the element-wise nodes after ``entry`` are read by other nodes, or ``None``."""
+    inside = {entry}
+    for node in encrypted:
+        if any(name in inside for name in node.inputs) and _scalar_elementwise(graph, node, inside):
+            inside.add(node.output)
+    while len(inside) > 1:
+        exits = [
+            name
+            for name in inside
+            if name in cut
+            or any(user in encrypted and user.output not in inside for user in graph.users(name))
+        ]
+        if entry not in exits and len(exits) == 1:
+            return exits[0]
+        last = [node.output for node in encrypted if node.output in inside][-1]
+        inside.discard(last)
+    return None
+
+
+def _activation(graph: Graph, entry: str, exit_value: str) -> Activation:
+    inner = graph.subgraph([entry], [exit_value])
+    shape = tuple(size for size in inner.inputs[0].shape if size is not None)
+
+    def function(t: FloatArray) -> FloatArray:
+        """Element by element; any shape."""
+        flat = np.asarray(t, dtype=np.float64).reshape(-1)
+        width = int(np.prod(shape, dtype=np.int64))
+        rows = -(-flat.size // width)
+        padded = np.zeros(rows * width)
+        padded[: flat.size] = flat
+        result = interpret(inner, padded.reshape(rows, *shape))[exit_value]
+        values: FloatArray = result.reshape(-1)[: flat.size].reshape(np.shape(t))
+        return values
+
+    node = inner.nodes[-1]
+    kind = "smooth"
+    if len(inner.nodes) == 1:
+        constants = [inner.constants[name] for name in node.inputs if name in inner.constants]
+        if node.op == "Relu":
+            kind = "relu"
+        elif node.op == "Mul" and node.inputs[0] == node.inputs[1]:
+            kind = "square"
+        elif node.op == "Pow" and constants and node.inputs[0] == entry and float(constants[0].reshape(())) == 2:
+            kind = "square"
+        elif node.op == "Max" and constants and float(constants[0].reshape(-1)[0]) == 0:
+            kind = "relu"
+    return Activation(kind, function, node.name or node.output, node.op)
+
+
+def _lower(graph: Graph, source: str, targets: tuple[str, ...]) -> Affine:
+    """Composes an affine subgraph into one matrix, by running it on the origin and on every unit vector."""
+    part = graph.subgraph([source], targets)
+    shape = tuple(int(size) for size in graph.values[source].shape if size is not None)
+    width = int(np.prod(shape, dtype=np.int64))
+
+    def run(batch: FloatArray) -> FloatArray:
+        outputs = interpret(part, batch.reshape(len(batch), *shape))
+        return np.concatenate([outputs[name].reshape(len(batch), -1) for name in targets], axis=1)
+
+    bias = run(np.zeros((1, width)))[0]
+    matrix = np.empty((bias.size, width))
+    for start in range(0, width, _CHUNK):
+        stop = min(width, start + _CHUNK)
+        matrix[:, start:stop] = run(np.eye(stop - start, width, k=start)).T - bias[:, None]
+    name = next((n.name or n.output for n in reversed(part.nodes)), source)
+    return Affine(matrix, bias, name)
