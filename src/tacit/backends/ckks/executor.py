@@ -50,18 +50,18 @@ class Executor:
     def __init__(self, program: Program, engine: Engine) -> None:
         self.program = program
         self.engine = engine
-        self._maps: dict[int, Any] = {}
-        self._biases: dict[int, Any] = {}
+        self.maps: dict[int, Any] = {}
+        self.biases: dict[int, Any] = {}
         scale = program.scale
         for position, stage in enumerate(program.stages):
             if isinstance(stage, MapStage):
-                self._maps[position] = engine.linear_map(
+                self.maps[position] = engine.linear_map(
                     stage.map.diagonals, level=stage.level, scale=stage.scale, baby=stage.map.baby
                 )
                 scale = scale * stage.scale / (engine.q[stage.level] if stage.rescale else 1.0)
                 if stage.map.bias.any():
                     level = stage.level - 1 if stage.rescale else stage.level
-                    self._biases[position] = engine.encode(stage.map.bias, level=level, scale=scale)
+                    self.biases[position] = engine.encode(stage.map.bias, level=level, scale=scale)
             elif isinstance(stage, ColumnStage):
                 scale = scale * stage.scale / (engine.q[stage.level] if stage.rescale else 1.0)
             elif isinstance(stage, SquareStage):
@@ -69,8 +69,24 @@ class Executor:
             else:
                 scale = stage.scale
 
+    def run(self, inputs: Sequence[Ciphertext], engine: Engine | None = None) -> list[Ciphertext]:
+        """Ciphertexts of the program's input layout → ciphertexts of its output layout, at level 0.
+
+        ``engine``: one of the same parameters that holds keys; by default the one that encoded the program.
+        """
+        return _Run(self, engine or self.engine).run(inputs)
+
+
+class _Run:
+    """One execution: the program on one engine."""
+
+    def __init__(self, executor: Executor, engine: Engine) -> None:
+        self.program = executor.program
+        self.engine = engine
+        self._maps = executor.maps
+        self._biases = executor.biases
+
     def run(self, inputs: Sequence[Ciphertext]) -> list[Ciphertext]:
-        """Ciphertexts of the program's input layout → ciphertexts of its output layout, at level 0."""
         values = list(inputs)
         engine = self.engine
         for position, stage in enumerate(self.program.stages):

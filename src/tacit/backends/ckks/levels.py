@@ -76,7 +76,7 @@ def chains(depth: int, log_n: int, *, switches_keys: bool, result: float) -> Ite
                 special = (bits,) * count
                 if levels == 0:
                     first = min(MAX_PRIME_BITS, left)
-                    for scale in (first - room) * 1 // 2, (first - room) * 2 // 3, (first - room) * 1 // 3:
+                    for scale in range((first - room) // 2, (first - room) // 2 + 5, 2):
                         if scale >= 8:
                             yield Chain(log_n, (first,), special, scale, rescale_last)
                     continue

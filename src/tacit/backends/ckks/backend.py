@@ -1,0 +1,256 @@
+"""The `ckks` protection: every way to run a graph encrypted that is worth comparing, and its compilation."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import prod
+
+import numpy as np
+import numpy.typing as npt
+
+from tacit.backends.base import Cost, Declaration, Sight
+from tacit.backends.ckks.bound import tail_gain, worst_noise
+from tacit.backends.ckks.compiled import Compiled
+from tacit.backends.ckks.costs import predict
+from tacit.backends.ckks.layout import ColumnLayout, power_of_two
+from tacit.backends.ckks.levels import MAX_LOG_QP, Chain, chains, moduli, schedule
+from tacit.backends.ckks.partition import Partition, partition
+from tacit.backends.ckks.program import Program
+from tacit.backends.ckks.public import PublicPlan
+from tacit.backends.ckks.ranges import Model, lower
+from tacit.backends.ckks.region import Region, calibrate
+from tacit.errors import DataError, DepthError, PrecisionError, TacitError
+from tacit.ir.graph import Graph
+from tacit.ir.interpret import interpret
+
+__all__ = ["ASSUMPTIONS", "CkksBackend", "CkksCandidate"]
+
+FloatArray = npt.NDArray[np.float64]
+
+ASSUMPTIONS = (
+    "RLWE with a uniform ternary secret and σ = 3.2 is hard: 128 bit classical, by the table of ia.cr/2024/463",
+    "circular security: evaluation keys encrypt parts of the secret key under itself",
+    "the provider is semi-honest: it follows the protocol (answers are checked for noise, replicas and range, not proven)",
+    "IND-CPA only: decrypted answers and their errors must stay with the owner (ia.cr/2020/1533)",
+    "no circuit privacy: who holds the secret key may learn about the weights from the noise of many answers",
+)
+TOLERANCES = (1e-3, 1e-2, 3e-2, 0.1, 0.3)
+"""Errors that are tried in turn when none is asked for, over the range of the calibrated scores."""
+APPROXIMATION_SHARE = 0.7
+"""Part of the tolerated error that approximations may take; noise gets the rest."""
+LATENCY_BATCH = 64
+"""Most samples (one ciphertext each) that a request in latency packing carries."""
+CALIBRATION_SAMPLES = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class CkksCandidate:
+    """One chain and packing for one graph. ``compile`` is cheap: everything was fixed by the search."""
+
+    graph: Graph
+    part: Partition
+    region: Region
+    model: Model
+    chain: Chain
+    program: Program
+    declaration: Declaration
+    slot_noise: float
+    score_error: float
+    batch: int
+
+    def compile(self, *, salt: bytes | None = None) -> Compiled:
+        """The compiled model. ``salt``: 16 bytes, random by default, that hide the model in the plan's commitment."""
+        salt = secrets.token_bytes(16) if salt is None else salt
+        program, chain = self.program, self.chain
+        public = PublicPlan(
+            model=self.graph.name,
+            commitment=hashlib.sha256(salt + self.graph.digest().encode()).hexdigest(),
+            log_n=chain.log_n,
+            log_q=chain.log_q,
+            log_p=chain.log_p,
+            log_scale=chain.log_scale,
+            layout="throughput" if isinstance(program.input, ColumnLayout) else "latency",
+            input=program.input,
+            output=program.output,
+            input_shape=self.part.input_shape,
+            batch=self.batch,
+            level=program.level,
+            scale=program.scale,
+            output_scale=program.output_scale,
+            rotations=program.rotations(),
+            relinearize=program.relinearize(),
+            region=self.region,
+            low=self.model.low,
+            high=self.model.high,
+            slot_noise=self.slot_noise,
+            score_error=self.score_error,
+            error_bound=self.declaration.error_bound,
+            tail=self.part.tail,
+            sights=self.declaration.sights,
+            assumptions=self.declaration.assumptions,
+        )
+        return Compiled(public, self.model, chain, salt)
+
+
+class CkksBackend:
+    """Homomorphic encryption: the owner encrypts, the provider computes, only the owner can decrypt."""
+
+    name = "ckks"
+
+    def candidates(
+        self,
+        graph: Graph,
+        calibration: npt.NDArray[np.float64] | None,
+        *,
+        batch: int = 1,
+        max_error: float | None = None,
+        threads: int = 1,
+    ) -> Sequence[CkksCandidate]:
+        """The cheapest chain for each packing.
+
+        Raises ``UnsupportedOpError`` for what does not run encrypted, ``DataError`` without calibration data,
+        ``DepthError`` when no secure chain is long enough, ``PrecisionError`` when none is precise enough.
+        """
+        part = partition(graph)
+        if calibration is None:
+            raise DataError(
+                "`ckks` needs calibration data: without them no error bound can be promised",
+                hint="pass `calibration=` some hundred samples like those to come",
+            )
+        data = np.asarray(calibration, dtype=np.float64).reshape(len(calibration), prod(part.input_shape))
+        region = calibrate(data, exact=part.is_exact)
+        gain = tail_gain(part.tail)
+        if max_error is not None:
+            if not np.isfinite(max_error) or max_error <= 0:
+                raise PrecisionError(f"the 'max_error' parameter must be > 0. Got {max_error} instead.")
+            return self._search(graph, part, region, gain, max_error / gain, batch, threads)
+        span = _score_span(graph, part, data)
+        problem: TacitError | None = None
+        for relative in TOLERANCES:
+            try:
+                return self._search(graph, part, region, gain, relative * span, batch, threads)
+            except (PrecisionError, DepthError) as error:
+                problem = error
+        raise problem or DepthError("no chain was tried")
+
+    def _search(
+        self,
+        graph: Graph,
+        part: Partition,
+        region: Region,
+        gain: float,
+        tolerance: float,
+        batch: int,
+        threads: int,
+    ) -> Sequence[CkksCandidate]:
+        """``tolerance``: largest error of the decrypted scores."""
+        model = lower(part, region, APPROXIMATION_SHARE * tolerance)
+        found: list[CkksCandidate] = []
+        failures: list[str] = []
+        for layout in ("latency", "throughput"):
+            options = self._layout(graph, part, region, gain, model, tolerance, layout, batch, threads, failures)
+            if options:
+                found.append(min(options, key=lambda c: c.declaration.cost.seconds))
+        if found:
+            return found
+        if not failures:
+            raise DepthError(
+                f"the model needs {model.depth} levels or more slots than any secure parameter set has",
+                hint="use fewer layers, square instead of ReLU, or a larger max_error",
+            )
+        raise PrecisionError(
+            f"no parameter set keeps the error of the scores within {tolerance:.2g}: best was {min(failures)}",
+            hint="allow a larger max_error, calibrate on a narrower range, or use a shallower model",
+        )
+
+    def _layout(
+        self,
+        graph: Graph,
+        part: Partition,
+        region: Region,
+        gain: float,
+        model: Model,
+        tolerance: float,
+        layout: str,
+        batch: int,
+        threads: int,
+        failures: list[str],
+    ) -> list[CkksCandidate]:
+        """Candidates of the smallest ring that has any."""
+        switches = layout == "latency" or not model.is_affine
+        widest = max(max(power_of_two(size) for size in a.matrix.shape) for a in model.affines)
+        result = float(model.affines[-1].bound.max())
+        for log_n in MAX_LOG_QP:
+            options: list[CkksCandidate] = []
+            for chain in chains(model.depth, log_n, switches_keys=switches, result=result):
+                if layout == "latency" and widest > chain.slots:
+                    continue
+                q, p = moduli(chain.log_n, chain.log_q, chain.log_p)
+                program = schedule(model, chain, q, layout)
+                try:
+                    noise = worst_noise(program, chain, q, p)
+                except PrecisionError:
+                    continue
+                error = noise + float(model.error.max())
+                if error > tolerance:
+                    failures.append(f"{error:.2g}")
+                    continue
+                carried = program.input.samples if isinstance(program.input, ColumnLayout) else min(batch, LATENCY_BATCH)
+                cost = predict(program, chain, q, batch=carried, threads=threads)
+                declaration = _declare(part, chain, program, cost, error * gain)
+                options.append(
+                    CkksCandidate(
+                        graph, part, region, model, chain, program, declaration, noise, error, carried
+                    )
+                )
+            if options:
+                return options
+        return []
+
+
+def _score_span(graph: Graph, part: Partition, data: FloatArray) -> float:
+    """Largest range of a score over the calibration data: what relative errors refer to."""
+    inner = graph.subgraph([graph.inputs[0].name], part.cut)
+    sample = data[:CALIBRATION_SAMPLES].reshape(-1, *part.input_shape)
+    outputs = interpret(inner, sample)
+    scores = np.concatenate([outputs[name].reshape(len(sample), -1) for name in part.cut], axis=1)
+    span = float((scores.max(axis=0) - scores.min(axis=0)).max())
+    return span if span > 0 else max(1.0, float(np.abs(scores).max()))
+
+
+def _declare(part: Partition, chain: Chain, program: Program, cost: Cost, error_bound: float) -> Declaration:
+    tail = [node.op for node in part.tail.nodes]
+    note = f"decrypts the scores and applies {', '.join(dict.fromkeys(tail))} itself" if tail else ""
+    latency = not isinstance(program.input, ColumnLayout)
+    rotations = program.rotations()
+    return Declaration(
+        protection="ckks",
+        variant="one sample a ciphertext" if latency else "one feature a ciphertext, one sample a slot",
+        cost=replace(cost),
+        error_bound=error_bound,
+        sights=(
+            Sight("inputs", ("owner",)),
+            Sight("model weights", ("provider",)),
+            Sight("model structure", ("provider", "owner"), "depth, sizes and the last functions"),
+            Sight("outputs", ("owner",)),
+            Sight("scores", ("owner",), note),
+            Sight("calibrated region", ("provider", "owner"), "box and mean of the features are in the plan"),
+        ),
+        assumptions=ASSUMPTIONS,
+        parameters=(
+            f"N = 2^{chain.log_n}, log QP = {chain.log_qp} of {MAX_LOG_QP[chain.log_n]}, "
+            f"{len(chain.log_q)} + {len(chain.log_p)} primes, {len(rotations)} rotation keys"
+        ),
+        details={
+            "log_n": chain.log_n,
+            "log_q": list(chain.log_q),
+            "log_p": list(chain.log_p),
+            "log_scale": chain.log_scale,
+            "rotations": len(rotations),
+            "relinearize": program.relinearize() is not None,
+            "owner_tail": tail,
+        },
+    )

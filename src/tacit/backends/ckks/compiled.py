@@ -1,0 +1,114 @@
+"""A compiled model: the public plan and, in normal form, the weights. What the provider keeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tacit.backends.ckks.approximate import Approximation
+from tacit.backends.ckks.envelope import open_envelope, seal
+from tacit.backends.ckks.levels import Chain, moduli, schedule
+from tacit.backends.ckks.program import Program
+from tacit.backends.ckks.public import PublicPlan
+from tacit.backends.ckks.ranges import Model, ScaledAffine, Step
+from tacit.errors import MalformedMessageError, TacitError
+
+__all__ = ["Compiled"]
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Compiled:
+    """``salt``: opens the plan's commitment to the model; secret like the weights."""
+
+    public: PublicPlan
+    model: Model
+    chain: Chain
+    salt: bytes
+
+    def __repr__(self) -> str:
+        return f"<Compiled {self.public!r}>"
+
+    def program(self) -> Program:
+        """The stages; always the same for the same compiled model."""
+        q, _ = moduli(self.chain.log_n, self.chain.log_q, self.chain.log_p)
+        return schedule(self.model, self.chain, q, self.public.layout)
+
+    def to_bytes(self) -> bytes:
+        """Plan, weights and salt: the provider's secret."""
+        model = self.model
+        return seal(
+            "bundle",
+            {
+                "plan": self.public.to_bytes(),
+                "salt": self.salt,
+                "rescale_last": self.chain.rescale_last,
+                "affines": [
+                    [list(a.matrix.shape), _bytes(a.matrix), _bytes(a.bias), _bytes(a.bound)]
+                    for a in model.affines
+                ],
+                "steps": [_step_to_list(step) for step in model.steps],
+                "low": _bytes(model.low),
+                "high": _bytes(model.high),
+                "error": _bytes(model.error),
+            },
+        )
+
+    @staticmethod
+    def from_bytes(data: bytes) -> Compiled:
+        """Reads ``to_bytes``. Raises ``MalformedMessageError`` or ``PeerIncompatibleError``."""
+        fields = open_envelope(data, "bundle")
+        try:
+            public = PublicPlan.from_bytes(fields["plan"])
+            affines = tuple(
+                ScaledAffine(_array(matrix).reshape(shape), _array(bias), _array(bound))
+                for shape, matrix, bias, bound in fields["affines"]
+            )
+            steps = tuple(_step_from_list(step) for step in fields["steps"])
+            model = Model(affines, steps, _array(fields["low"]), _array(fields["high"]), _array(fields["error"]))
+            chain = Chain(
+                public.log_n, public.log_q, public.log_p, public.log_scale, bool(fields["rescale_last"])
+            )
+            _check_shapes(model, public)
+            return Compiled(public, model, chain, bytes(fields["salt"]))
+        except TacitError:
+            raise
+        except (KeyError, TypeError, ValueError) as error:
+            raise MalformedMessageError("the bundle is not valid: a field is missing or of a wrong type") from error
+
+
+def _check_shapes(model: Model, public: PublicPlan) -> None:
+    widths = [public.features, *(a.matrix.shape[0] for a in model.affines)]
+    fits = len(model.affines) == len(model.steps) + 1 and widths[-1] == public.output.size
+    for affine, width in zip(model.affines, widths, strict=False):
+        rows = affine.matrix.shape[0]
+        fits = fits and affine.matrix.shape == (rows, width)
+        fits = fits and affine.bias.shape == (rows,) and affine.bound.shape == (rows,)
+    if not fits:
+        raise MalformedMessageError("the bundle is not valid: its shapes do not fit each other")
+
+
+def _step_to_list(step: Step) -> list[Any] | None:
+    found = step.approximation
+    if found is None:
+        return None
+    return [_bytes(found.series), float(found.error), float(found.slope), float(found.high)]
+
+
+def _step_from_list(fields: list[Any] | None) -> Step:
+    if fields is None:
+        return Step(None)
+    series, error, slope, high = fields
+    return Step(Approximation(_array(series), float(error), float(slope), float(high)))
+
+
+def _bytes(array: FloatArray) -> bytes:
+    return np.ascontiguousarray(array, dtype="<f8").tobytes()
+
+
+def _array(data: bytes) -> FloatArray:
+    return np.frombuffer(data, dtype="<f8").astype(np.float64)

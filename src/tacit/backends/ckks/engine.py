@@ -1,0 +1,53 @@
+"""The encrypted engine: the native evaluator and encoder behind the executor's interface."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tacit._native import Ciphertext, EvaluationKeys, Evaluator, LinearMap, Parameters, Plaintext
+
+__all__ = ["EncryptedEngine"]
+
+FloatArray = npt.NDArray[np.float64]
+
+
+class EncryptedEngine:
+    """``keys`` may be ``None`` for programs without rotations and products, and for encoding only."""
+
+    def __init__(self, params: Parameters, keys: EvaluationKeys | None = None, *, threads: int = 1) -> None:
+        evaluator = Evaluator(params, keys, threads=threads)
+        self.params = params
+        self.q = tuple(float(q) for q in params.q)
+        self.add = evaluator.add
+        self.sub = evaluator.sub
+        self.add_plain = evaluator.add_plain
+        self.add_const = evaluator.add_const
+        self.mul_const = evaluator.mul_const
+        self.mul_relin_rescale = evaluator.mul_relin_rescale
+        self.square_relin_rescale = evaluator.square_relin_rescale
+        self.rescale = evaluator.rescale
+        self.drop_level = evaluator.drop_level
+        self.rotate_sum = evaluator.rotate_sum
+        self.linear = evaluator.linear
+        self.linear_combinations = evaluator.linear_combinations
+
+    def encode(self, values: npt.NDArray[Any], *, level: int, scale: float) -> Plaintext:
+        return self.params.encode(values, level=level, scale=scale)
+
+    def linear_map(
+        self, diagonals: Mapping[int, FloatArray], *, level: int, scale: float, baby: int
+    ) -> LinearMap:
+        return LinearMap(self.params, dict(diagonals), level=level, scale=scale, baby=baby)
+
+    def note_bound(self, ct: Ciphertext, bound: FloatArray | float) -> Ciphertext:
+        """Bounds matter to the simulator only."""
+        return ct
+
+    def __repr__(self) -> str:
+        return f"<EncryptedEngine n={self.params.n}>"
+
+

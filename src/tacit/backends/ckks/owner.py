@@ -1,0 +1,239 @@
+"""The data owner: makes the keys, encrypts samples, decrypts answers and checks them. Keys never leave unasked."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tacit._native import Ciphertext, Parameters, SecretKey
+from tacit.backends.answer import Answer, Report
+from tacit.backends.ckks.envelope import open_envelope, seal
+from tacit.backends.ckks.layout import ReplicatedLayout
+from tacit.backends.ckks.public import PublicPlan
+from tacit.errors import (
+    DataError,
+    MalformedMessageError,
+    PeerIncompatibleError,
+    PeerMisbehavedError,
+    PrecisionError,
+    ShapeError,
+)
+from tacit.ir.interpret import interpret
+
+__all__ = ["MAX_PENDING", "Owner"]
+
+FloatArray = npt.NDArray[np.float64]
+
+MAX_PENDING = 4096
+"""Requests without an answer that are remembered; the oldest is forgotten first."""
+
+
+class Owner:
+    """Holds the secret key of one plan.
+
+    The plan is checked before any key is made: its form, its limits, and that its parameters are secure.
+    Raises ``MalformedMessageError``, ``PeerIncompatibleError`` or ``InsecureParameterError``.
+    """
+
+    def __init__(self, public_plan: bytes | PublicPlan, *, threads: int = 1) -> None:
+        plan = PublicPlan.from_bytes(public_plan) if not isinstance(public_plan, PublicPlan) else public_plan
+        self.plan = plan
+        self._params = Parameters.from_literal(
+            plan.log_n, plan.log_q, plan.log_p, log_scale=plan.log_scale
+        )
+        self._secret = SecretKey.generate(self._params)
+        self._key_id = secrets.token_bytes(16)
+        self._threads = threads
+        self._pending: dict[bytes, tuple[int, float, int]] = {}
+        self.key_bytes = 0
+
+    def __repr__(self) -> str:
+        return f"<Owner of a key for plan {self.plan.plan_id[:12]}>"
+
+    @property
+    def key_id(self) -> str:
+        """Names the key pair in messages; random, in hexadecimal."""
+        return self._key_id.hex()
+
+    def evaluation_keys(self) -> bytes:
+        """The message that lets the provider compute: fewest rotations, each at the level that it is used at.
+
+        The keys decrypt nothing. Made anew at every call.
+        """
+        body = b""
+        if self.plan.needs_keys:
+            keys = self._secret.evaluation_keys(
+                rotations=dict(self.plan.rotations), relinearize=self.plan.relinearize, threads=self._threads
+            )
+            body = keys.to_bytes()
+        message = seal(
+            "keys", {"plan": bytes.fromhex(self.plan.plan_id), "key": self._key_id, "body": body}
+        )
+        self.key_bytes = len(message)
+        return message
+
+    def batches(self, X: npt.ArrayLike) -> Iterator[FloatArray]:
+        """The samples in pieces of which each fits one request, in order; shapes are checked here."""
+        data = self._samples(X)
+        for start in range(0, len(data), self.plan.batch):
+            yield data[start : start + self.plan.batch].reshape(-1, *self.plan.input_shape)
+
+    def encrypt(self, X: npt.ArrayLike) -> bytes:
+        """A request for the samples ``X`` (samples, …), at most ``plan.batch`` of them.
+
+        Raises ``DataError`` for NaN, infinity and what is no number, ``ShapeError`` for another shape,
+        ``DataRangeError`` for a sample outside the region that the plan was made for.
+        """
+        start = time.perf_counter()
+        data = self._samples(X)
+        plan = self.plan
+        if len(data) > plan.batch:
+            raise ShapeError(
+                f"a request of this plan carries at most {plan.batch} samples. Got {len(data)} instead.",
+                hint="send the pieces that `batches` gives, or compile the plan with a larger batch",
+            )
+        plan.region.check(data)
+        units = plan.region.normalise(data)
+        if isinstance(plan.input, ReplicatedLayout):
+            vectors = [plan.input.pack(unit) for unit in units]
+        else:
+            padded = np.empty((plan.batch, plan.features))
+            padded[: len(units)] = units
+            padded[len(units) :] = plan.region.normalise(plan.region.mean)
+            vectors = list(plan.input.pack(padded))
+        ciphertexts = [
+            self._secret.encrypt(
+                self._params.encode(vector, level=plan.level, scale=plan.scale)
+            ).to_bytes()
+            for vector in vectors
+        ]
+        request_id = secrets.token_bytes(16)
+        message = seal(
+            "request",
+            {
+                "plan": bytes.fromhex(plan.plan_id),
+                "key": self._key_id,
+                "id": request_id,
+                "ciphertexts": ciphertexts,
+            },
+        )
+        while len(self._pending) >= MAX_PENDING:
+            self._pending.pop(next(iter(self._pending)))
+        self._pending[request_id] = (len(data), time.perf_counter() - start, len(message))
+        return message
+
+    def decrypt(self, response: bytes) -> Answer:
+        """The answer to one of this owner's requests; every request is answered once.
+
+        Raises ``MalformedMessageError`` for damaged bytes, ``PeerIncompatibleError`` for an answer to another plan, key
+        or request, and ``PrecisionError`` when the result fails its checks; then no number is returned.
+        """
+        start = time.perf_counter()
+        plan = self.plan
+        fields = open_envelope(response, "response")
+        if set(fields) != {"plan", "key", "id", "ciphertexts"}:
+            raise MalformedMessageError("the response lacks a field or has one too many")
+        if fields["plan"] != bytes.fromhex(plan.plan_id):
+            raise PeerIncompatibleError("the response belongs to another plan")
+        if fields["key"] != self._key_id:
+            raise PeerIncompatibleError("the response was computed under another key")
+        request_id = fields["id"]
+        if not isinstance(request_id, bytes) or request_id not in self._pending:
+            raise PeerIncompatibleError(
+                "the response answers no open request of this owner",
+                hint="every request is answered once: encrypt the samples again",
+            )
+        samples, encrypting, up = self._pending[request_id]
+        parts = fields["ciphertexts"]
+        wanted = samples if plan.layout == "latency" else plan.output.size
+        if not isinstance(parts, list) or len(parts) != wanted or not all(type(p) is bytes for p in parts):
+            raise MalformedMessageError(f"the response must hold {wanted} ciphertexts")
+        slots = np.stack([self._slots(part) for part in parts])
+        del self._pending[request_id]
+        scores = self._scores(slots, samples)
+        outputs = self._tail(scores)
+        values = outputs[plan.tail.primary]
+        label = plan.tail.label
+        report = Report(
+            protection="ckks",
+            plan_id=plan.plan_id,
+            samples=samples,
+            seconds={"encrypt": encrypting, "decrypt": time.perf_counter() - start},
+            bytes_up=up,
+            bytes_down=len(response),
+            key_bytes=self.key_bytes,
+            error_bound=plan.error_bound,
+        )
+        return Answer.of(values, labels=None if label is None else outputs[label], report=report)
+
+    def _samples(self, X: npt.ArrayLike) -> FloatArray:
+        """``X`` as (samples, features) finite float64."""
+        try:
+            array = np.asarray(X)
+            if array.dtype.kind not in "biuf":
+                raise DataError(f"samples must be numbers. Got {array.dtype} instead.")
+            array = array.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise DataError("samples must be a numeric array") from error
+        shape = self.plan.input_shape
+        if array.ndim != 1 + len(shape) or array.shape[1:] != shape:
+            wanted = ", ".join(["n", *map(str, shape)])
+            raise ShapeError(f"samples must have shape ({wanted}). Got {array.shape} instead.")
+        if not len(array):
+            raise ShapeError("a request holds at least one sample. Got 0 instead.")
+        if not np.isfinite(array).all():
+            raise DataError("samples hold NaN or infinity", hint="fill in or drop missing values")
+        return array.reshape(len(array), prod(shape))
+
+    def _slots(self, part: bytes) -> npt.NDArray[np.complex128]:
+        ciphertext = Ciphertext.from_bytes(self._params, part)
+        if ciphertext.level or ciphertext.degree != 1:
+            raise PeerMisbehavedError("a ciphertext of the response is not at the level of results")
+        wanted = self.plan.output_scale
+        if abs(ciphertext.scale - wanted) > wanted * 2.0**-30:
+            raise PeerMisbehavedError("a ciphertext of the response does not have the scale of the plan")
+        plaintext = self._secret.decrypt(ciphertext)
+        slots: npt.NDArray[np.complex128] = self._params.decode(plaintext)
+        return slots
+
+    def _scores(self, slots: npt.NDArray[np.complex128], samples: int) -> FloatArray:
+        """(samples, outputs) out of decrypted slots, after every check that needs no clear model."""
+        plan, noise = self.plan, self.plan.slot_noise
+        complex_layout = getattr(plan.output, "is_complex", False)
+        fails = not np.isfinite(slots).all()
+        if not fails and not complex_layout:
+            fails = bool(np.abs(slots.imag).max() > noise)
+        if isinstance(plan.output, ReplicatedLayout):
+            period, size = plan.output.period, plan.output.size
+            blocks = slots.real.reshape(len(slots), -1, period)
+            scores = blocks[:, 0, :size]
+            fails = fails or bool(np.abs(blocks - blocks[:, :1]).max() > 2 * noise)
+            fails = fails or bool(np.abs(blocks[:, :, size:]).max(initial=0.0) > noise)
+            checked = scores
+        else:
+            checked = plan.output.unpack(slots)
+            scores = checked[:samples]
+        slack = noise + plan.score_error
+        fails = fails or bool((checked < plan.low - slack).any() or (checked > plan.high + slack).any())
+        if fails:
+            raise PrecisionError(
+                "the decrypted result fails its checks: noise, replicas or range are not as the plan promises",
+                hint="the provider ran another program, or a message was made for other data; no number is returned",
+            )
+        return np.ascontiguousarray(scores)
+
+    def _tail(self, scores: FloatArray) -> dict[str, Any]:
+        inputs: dict[str, FloatArray] = {}
+        position = 0
+        for value in self.plan.tail.inputs:
+            size = value.features
+            shape = tuple(int(s) for s in value.shape[1:] if s is not None)
+            inputs[value.name] = scores[:, position : position + size].reshape(len(scores), *shape)
+            position += size
+        return interpret(self.plan.tail, inputs)

@@ -1,0 +1,144 @@
+"""The model provider: holds a compiled model and evaluation keys, computes on ciphertexts, and can decrypt nothing."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+
+from tacit._native import Ciphertext, EvaluationKeys, Parameters
+from tacit.backends.ckks.compiled import Compiled
+from tacit.backends.ckks.engine import EncryptedEngine
+from tacit.backends.ckks.envelope import open_envelope, seal
+from tacit.backends.ckks.executor import Executor
+from tacit.errors import (
+    MalformedMessageError,
+    MissingKeyError,
+    PeerIncompatibleError,
+    PeerMisbehavedError,
+)
+
+__all__ = ["MAX_KEYS", "Provider"]
+
+MAX_KEYS = 64
+"""Owners whose keys are held at once; the least recently used are dropped first."""
+
+
+class Provider:
+    """Runs one compiled model for any number of owners. Safe to call from several threads.
+
+    ``bundle``: what ``to_bytes`` gave, or a compiled model; it holds the weights and is the provider's secret.
+    """
+
+    def __init__(self, bundle: bytes | Compiled, *, threads: int = 1) -> None:
+        compiled = bundle if isinstance(bundle, Compiled) else Compiled.from_bytes(bundle)
+        self._compiled = compiled
+        self._threads = threads
+        plan = compiled.public
+        self._plan_id = bytes.fromhex(plan.plan_id)
+        self._params = Parameters.from_literal(plan.log_n, plan.log_q, plan.log_p, log_scale=plan.log_scale)
+        self._executor = Executor(compiled.program(), EncryptedEngine(self._params, threads=threads))
+        self._engines: OrderedDict[bytes, EncryptedEngine] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"<Provider of plan {self._compiled.public.plan_id[:12]}>"
+
+    def public_plan(self) -> bytes:
+        """What an owner needs to make keys and requests; it may be published."""
+        return self._compiled.public.to_bytes()
+
+    def to_bytes(self) -> bytes:
+        """Plan and weights: the provider's secret."""
+        return self._compiled.to_bytes()
+
+    @classmethod
+    def from_bytes(cls, bundle: bytes, *, threads: int = 1) -> Provider:
+        """Reads ``to_bytes``. Raises ``MalformedMessageError`` or ``PeerIncompatibleError``."""
+        return cls(bundle, threads=threads)
+
+    def load_keys(self, message: bytes) -> str:
+        """Keeps an owner's evaluation keys and returns the name of the key.
+
+        Raises ``MalformedMessageError`` for damaged bytes, ``PeerIncompatibleError`` for keys of another plan, and
+        ``PeerMisbehavedError`` for keys that the plan cannot use.
+        """
+        plan = self._compiled.public
+        fields = open_envelope(message, "keys")
+        if set(fields) != {"plan", "key", "body"}:
+            raise MalformedMessageError("the message of keys lacks a field or has one too many")
+        if fields["plan"] != self._plan_id:
+            raise PeerIncompatibleError("the keys were made for another plan")
+        key_id, body = fields["key"], fields["body"]
+        if not isinstance(key_id, bytes) or len(key_id) != 16 or not isinstance(body, bytes):
+            raise MalformedMessageError("the name or the body of the keys is not valid")
+        keys = None
+        if plan.needs_keys:
+            keys = EvaluationKeys.from_bytes(self._params, body)
+            missing = set(plan.rotations) - set(keys.rotations)
+            if missing or (plan.relinearize is not None and not keys.has_relinearization):
+                raise PeerMisbehavedError(
+                    f"the keys lack {len(missing)} rotations or the relinearisation that the plan uses"
+                )
+        elif body:
+            raise MalformedMessageError("this plan takes no evaluation keys")
+        engine = EncryptedEngine(self._params, keys, threads=self._threads)
+        with self._lock:
+            self._engines[key_id] = engine
+            self._engines.move_to_end(key_id)
+            while len(self._engines) > MAX_KEYS:
+                self._engines.popitem(last=False)
+        return key_id.hex()
+
+    def run(self, request: bytes) -> bytes:
+        """The response to one request: reads it, computes on ciphertexts, writes the result.
+
+        Raises ``MalformedMessageError`` for damaged bytes, ``PeerIncompatibleError`` for another plan, and
+        ``MissingKeyError`` for a key that was not loaded. No error depends on what is encrypted.
+        """
+        plan = self._compiled.public
+        fields = open_envelope(request, "request")
+        if set(fields) != {"plan", "key", "id", "ciphertexts"}:
+            raise MalformedMessageError("the request lacks a field or has one too many")
+        if fields["plan"] != self._plan_id:
+            raise PeerIncompatibleError("the request was made for another plan")
+        key_id, request_id, parts = fields["key"], fields["id"], fields["ciphertexts"]
+        if not isinstance(request_id, bytes) or len(request_id) != 16:
+            raise MalformedMessageError("the identity of the request is not valid")
+        with self._lock:
+            engine = self._engines.get(key_id) if isinstance(key_id, bytes) else None
+            if engine is not None:
+                self._engines.move_to_end(key_id)
+        if engine is None:
+            raise MissingKeyError(
+                "the request was encrypted under a key that was not loaded",
+                hint="send the message of `Owner.evaluation_keys` first",
+            )
+        latency = plan.layout == "latency"
+        limits = (1, plan.batch) if latency else (plan.input.size, plan.input.size)
+        if not isinstance(parts, list) or not limits[0] <= len(parts) <= limits[1]:
+            raise MalformedMessageError(f"a request of this plan holds {limits[0]} to {limits[1]} ciphertexts")
+        inputs = [self._read(part) for part in parts]
+        if latency:
+            results = [self._executor.run([ct], engine)[0] for ct in inputs]
+        else:
+            results = self._executor.run(inputs, engine)
+        return seal(
+            "response",
+            {
+                "plan": self._plan_id,
+                "key": key_id,
+                "id": request_id,
+                "ciphertexts": [ct.to_bytes() for ct in results],
+            },
+        )
+
+    def _read(self, part: object) -> Ciphertext:
+        if type(part) is not bytes:
+            raise MalformedMessageError("a ciphertext of the request is not a byte string")
+        plan = self._compiled.public
+        ciphertext = Ciphertext.from_bytes(self._params, part)
+        if ciphertext.level != plan.level or ciphertext.degree != 1:
+            raise PeerMisbehavedError("a ciphertext of the request is not at the level of the plan")
+        if abs(ciphertext.scale - plan.scale) > plan.scale * 2.0**-30:
+            raise PeerMisbehavedError("a ciphertext of the request does not have the scale of the plan")
+        return ciphertext

@@ -1,0 +1,287 @@
+"""The public plan: all that the owner needs and the provider agrees to. It holds no weight and no key."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import isfinite, prod
+from typing import Any
+
+import cbor2
+import numpy as np
+import numpy.typing as npt
+
+from tacit.backends.base import Sight
+from tacit.backends.ckks.envelope import read_cbor
+from tacit.backends.ckks.layout import ColumnLayout, ReplicatedLayout
+from tacit.backends.ckks.region import Region
+from tacit.errors import (
+    InvalidParameterError,
+    MalformedMessageError,
+    ModelError,
+    PeerIncompatibleError,
+    ShapeError,
+    TacitError,
+)
+from tacit.ir.graph import Graph
+from tacit.ir.text import from_text, to_text
+
+__all__ = ["PLAN_VERSION", "PublicPlan"]
+
+FloatArray = npt.NDArray[np.float64]
+
+PLAN_VERSION = 1
+MAX_PLAN_BYTES = 1 << 27
+MAX_FEATURES = 1 << 20
+MAX_TAIL_NODES = 256
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PublicPlan:
+    """What both sides agree on; ``plan_id`` is its hash.
+
+    ``commitment``: hash that binds the provider to one model (salted, so it reveals nothing of the weights).
+    ``log_n``, ``log_q``, ``log_p``, ``log_scale``: the parameter literal. ``level``, ``scale``: of request ciphertexts;
+    ``output_scale``: of response ciphertexts, which are at level 0. ``rotations``: rotation → level of its key;
+    ``relinearize``: level of the relinearisation key. ``batch``: most samples of one request.
+    ``slot_noise``: bound on the noise of a response slot, for the owner's checks. ``low``, ``high``: sound range of
+    the decrypted values, in the order of ``tail``'s inputs. ``error_bound``: promised for the primary output.
+    """
+
+    model: str
+    commitment: str
+    log_n: int
+    log_q: tuple[int, ...]
+    log_p: tuple[int, ...]
+    log_scale: int
+    layout: str
+    input: ReplicatedLayout | ColumnLayout
+    output: ReplicatedLayout | ColumnLayout
+    input_shape: tuple[int, ...]
+    batch: int
+    level: int
+    scale: float
+    output_scale: float
+    rotations: Mapping[int, int]
+    relinearize: int | None
+    region: Region
+    low: FloatArray
+    high: FloatArray
+    slot_noise: float
+    score_error: float
+    error_bound: float
+    tail: Graph
+    sights: tuple[Sight, ...] = ()
+    assumptions: tuple[str, ...] = field(default=())
+
+    @cached_property
+    def plan_id(self) -> str:
+        """SHA-256 of the binary form, in hexadecimal."""
+        return hashlib.sha256(self.to_bytes()).hexdigest()
+
+    @property
+    def features(self) -> int:
+        return prod(self.input_shape)
+
+    @property
+    def needs_keys(self) -> bool:
+        """Whether the provider needs evaluation keys at all."""
+        return bool(self.rotations) or self.relinearize is not None
+
+    @property
+    def who_sees(self) -> Mapping[str, tuple[str, ...]]:
+        """Thing → roles that see it in the clear."""
+        return {sight.what: sight.who for sight in self.sights}
+
+    def __repr__(self) -> str:
+        return f"<PublicPlan {self.model!r} {self.plan_id[:12]}>"
+
+    def to_bytes(self) -> bytes:
+        """Canonical CBOR."""
+        return cbor2.dumps(
+            {
+                "v": PLAN_VERSION,
+                "kind": "plan",
+                "protection": "ckks",
+                "model": self.model,
+                "commitment": self.commitment,
+                "parameters": {
+                    "log_n": self.log_n,
+                    "log_q": list(self.log_q),
+                    "log_p": list(self.log_p),
+                    "log_scale": self.log_scale,
+                },
+                "layout": self.layout,
+                "input": _layout_to_dict(self.input),
+                "output": _layout_to_dict(self.output),
+                "input_shape": list(self.input_shape),
+                "batch": self.batch,
+                "level": self.level,
+                "scale": float(self.scale),
+                "output_scale": float(self.output_scale),
+                "rotations": [[k, level] for k, level in sorted(self.rotations.items())],
+                "relinearize": self.relinearize,
+                "centre": _bytes(self.region.centre),
+                "radius": _bytes(self.region.radius),
+                "mean": _bytes(self.region.mean),
+                "ball": float(self.region.ball),
+                "low": _bytes(self.low),
+                "high": _bytes(self.high),
+                "slot_noise": float(self.slot_noise),
+                "score_error": float(self.score_error),
+                "error_bound": float(self.error_bound),
+                "tail": to_text(self.tail),
+                "sights": [[s.what, list(s.who), s.note] for s in self.sights],
+                "assumptions": list(self.assumptions),
+            },
+            canonical=True,
+        )
+
+    @staticmethod
+    def from_bytes(data: bytes) -> PublicPlan:
+        """Reads and checks a plan received from a provider: shapes, limits, and that it is the only form of itself.
+
+        Raises ``MalformedMessageError`` or ``PeerIncompatibleError``. Parameters are checked for security where they
+        are built, by ``Parameters.from_literal``.
+        """
+        if len(data) > MAX_PLAN_BYTES:
+            raise MalformedMessageError(f"a public plan has at most {MAX_PLAN_BYTES} bytes")
+        fields = read_cbor(data)
+        if not isinstance(fields, dict) or fields.get("kind") != "plan":
+            raise MalformedMessageError("these bytes are no public plan")
+        if fields.get("v") != PLAN_VERSION or fields.get("protection") != "ckks":
+            raise PeerIncompatibleError(
+                "the public plan is of another version or protection",
+                hint="install the same version of Tacit on both sides",
+            )
+        try:
+            plan = _read(fields)
+            same = plan.to_bytes() == bytes(data)
+        except TacitError as error:
+            raise MalformedMessageError(f"the public plan is not valid: {error}") from error
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
+            raise MalformedMessageError("the public plan is not valid: a field is missing or of a wrong type") from error
+        if not same:
+            raise MalformedMessageError("the public plan is not in its canonical form")
+        return plan
+
+
+def _read(fields: dict[str, Any]) -> PublicPlan:
+    parameters = fields["parameters"]
+    region = Region(
+        _array(fields["centre"]), _array(fields["radius"]), _array(fields["mean"]), _positive(fields["ball"])
+    )
+    plan = PublicPlan(
+        model=_text(fields["model"]),
+        commitment=_text(fields["commitment"]),
+        log_n=_integer(parameters["log_n"], 4, 17),
+        log_q=tuple(_integer(bits, 1, 64) for bits in parameters["log_q"]),
+        log_p=tuple(_integer(bits, 1, 64) for bits in parameters["log_p"]),
+        log_scale=_integer(parameters["log_scale"], 1, 64),
+        layout=_text(fields["layout"]),
+        input=_layout_from_dict(fields["input"]),
+        output=_layout_from_dict(fields["output"]),
+        input_shape=tuple(_integer(size, 1, MAX_FEATURES) for size in fields["input_shape"]),
+        batch=_integer(fields["batch"], 1, 1 << 24),
+        level=_integer(fields["level"], 0, 64),
+        scale=_positive(fields["scale"]),
+        output_scale=_positive(fields["output_scale"]),
+        rotations={_integer(k, 1, 1 << 16): _integer(level, 0, 64) for k, level in fields["rotations"]},
+        relinearize=None if fields["relinearize"] is None else _integer(fields["relinearize"], 0, 64),
+        region=region,
+        low=_array(fields["low"]),
+        high=_array(fields["high"]),
+        slot_noise=_positive(fields["slot_noise"]),
+        score_error=_positive(fields["score_error"]),
+        error_bound=_positive(fields["error_bound"]),
+        tail=from_text(_text(fields["tail"])),
+        sights=tuple(Sight(_text(w), tuple(_text(r) for r in who), _text(n)) for w, who, n in fields["sights"]),
+        assumptions=tuple(_text(line) for line in fields["assumptions"]),
+    )
+    _check(plan)
+    return plan
+
+
+def _check(plan: PublicPlan) -> None:
+    """What holds between the fields. Raises ``InvalidParameterError``, ``ShapeError`` or ``ModelError``."""
+    slots = 1 << (plan.log_n - 1)
+    kind = {"latency": ReplicatedLayout, "throughput": ColumnLayout}.get(plan.layout)
+    if kind is None or type(plan.input) is not kind or type(plan.output) is not kind:
+        raise InvalidParameterError("the layouts of the plan do not fit each other")
+    if plan.input.slots != slots or plan.output.slots != slots or plan.level != len(plan.log_q) - 1:
+        raise InvalidParameterError("layouts or level of the plan do not fit its parameters")
+    region = plan.region
+    if any(a.size != plan.features for a in (region.centre, region.radius, region.mean)):
+        raise ShapeError("the region of the plan does not fit its input shape")
+    if plan.input.size != plan.features or (region.radius <= 0).any():
+        raise ShapeError("the input layout or the region of the plan is not valid")
+    if plan.low.size != plan.output.size or plan.high.size != plan.output.size:
+        raise ShapeError("the range of the results does not fit the output layout")
+    if isinstance(plan.input, ColumnLayout) and plan.batch != plan.input.samples:
+        raise InvalidParameterError("the batch of the plan does not fit its layout")
+    if len(plan.tail.nodes) > MAX_TAIL_NODES or not plan.tail.inputs:
+        raise ModelError("the tail of the plan is too long or takes nothing")
+    if any(name not in plan.tail.public_constants for name in plan.tail.constants):
+        raise ModelError("the tail of the plan holds a constant that is not public")
+    if sum(value.features for value in plan.tail.inputs) != plan.output.size:
+        raise ShapeError("the tail of the plan does not take what the program gives")
+    if any(value.shape[:1] != (None,) or value.dtype != "float64" for value in plan.tail.inputs):
+        raise ShapeError("the tail of the plan takes float batches")
+
+
+def _layout_to_dict(layout: ReplicatedLayout | ColumnLayout) -> dict[str, Any]:
+    if isinstance(layout, ColumnLayout):
+        return {"size": layout.size, "slots": layout.slots, "complex": layout.is_complex}
+    return {
+        "size": layout.size,
+        "slots": layout.slots,
+        "period": layout.period,
+        "block": layout.block,
+        "copies": layout.copies,
+        "step": layout.step,
+    }
+
+
+def _layout_from_dict(fields: dict[str, Any]) -> ReplicatedLayout | ColumnLayout:
+    size, slots = _integer(fields["size"], 1, MAX_FEATURES), _integer(fields["slots"], 8, 1 << 16)
+    if "complex" in fields:
+        if type(fields["complex"]) is not bool:
+            raise InvalidParameterError("a layout's 'complex' is a boolean")
+        return ColumnLayout(size, slots, is_complex=fields["complex"])
+    period, block, copies, step = (
+        _integer(fields[key], 0, 1 << 16) for key in ("period", "block", "copies", "step")
+    )
+    return ReplicatedLayout(size, slots, period, block, copies, step)
+
+
+def _bytes(array: FloatArray) -> bytes:
+    return np.ascontiguousarray(array, dtype="<f8").tobytes()
+
+
+def _array(data: Any) -> FloatArray:
+    if type(data) is not bytes or len(data) % 8 or len(data) > 8 * MAX_FEATURES:
+        raise InvalidParameterError("an array of the plan is not valid")
+    array = np.frombuffer(data, dtype="<f8").astype(np.float64)
+    if not np.isfinite(array).all():
+        raise InvalidParameterError("an array of the plan holds NaN or infinity")
+    return array
+
+
+def _integer(value: Any, low: int, high: int) -> int:
+    if type(value) is not int or not low <= value <= high:
+        raise InvalidParameterError(f"an integer of the plan must be in {low}..{high}")
+    return value
+
+
+def _positive(value: Any) -> float:
+    if type(value) is not float or not isfinite(value) or value <= 0:
+        raise InvalidParameterError("a size of the plan must be a positive number")
+    return value
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str:
+        raise InvalidParameterError("a text of the plan is not text")
+    return value
