@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from tacit.backends.answer import Answer, Report
 from tacit.backends.base import Backend
+from tacit.backends.ckks.compiled import Compiled
 from tacit.backends.ckks.owner import Owner
-from tacit.backends.ckks.provider import Provider
+from tacit.backends.ckks.provider import Provider as CkksProvider
 from tacit.backends.ckks.public import PublicPlan
 from tacit.backends.clear import ClearBackend
 from tacit.errors import InvalidParameterError, ShapeError, UsageError
@@ -108,39 +109,46 @@ def protect(
     report = progress or (lambda phase, done: None)
     report("read the model", 0.0)
     graph = load(model)
-    n_threads = _threads(threads)
     report("plan", 0.1)
-    found = survey(
-        [_backend(protection)],
-        graph,
-        _calibration(graph, calibration),
-        batch=_batch(1 if batch is None else batch),
-        max_error=max_error,
-        threads=n_threads,
-    )
-    candidate = found.of(protection)
-    report("compile", 0.4)
-    if protection == "clear":
-        plan = Plan(
-            protection="clear", plan_id=graph.digest(), model=graph.name, declaration=candidate.declaration
-        )
-        private = Private(graph, plan, owner=None, provider=None)
-    else:
-        compiled = candidate.compile()
-        plan = Plan(
-            protection=protection,
-            plan_id=compiled.public.plan_id,
-            model=graph.name,
-            declaration=candidate.declaration,
-            max_error=max_error,
-        )
-        provider = Provider(compiled, threads=n_threads)
-        report("make keys", 0.7)
-        owner = Owner(provider.public_plan(), threads=n_threads)
-        provider.load_keys(owner.evaluation_keys())
-        private = Private(graph, plan, owner=owner, provider=provider)
+    plan, compiled = _compile(graph, protection, calibration, batch, max_error, threads)
+    if compiled is None:
+        report("ready", 1.0)
+        return Private(graph, plan, owner=None, provider=None)
+    report("encode the model", 0.4)
+    provider = Provider(compiled, threads=_threads(threads), plan=plan)
+    report("make keys", 0.6)
+    owner = Owner(provider.public_plan(), threads=_threads(threads))
+    provider.load_keys(owner.evaluation_keys())
     report("ready", 1.0)
-    return private
+    return Private(graph, plan, owner=owner, provider=provider, progress=progress)
+
+
+class Provider(CkksProvider):
+    """The provider's role on its own: a model, evaluation keys of any number of owners, and nothing that decrypts.
+
+    ``plan``: the decision with its declaration, where this object was made from a model; ``None`` from a bundle.
+    """
+
+    def __init__(self, bundle: bytes | Compiled, *, threads: int = 1, plan: Plan | None = None) -> None:
+        super().__init__(bundle, threads=threads)
+        self.plan = plan
+
+    @classmethod
+    def from_model(
+        cls,
+        model: object,
+        *,
+        protection: str = "ckks",
+        calibration: npt.ArrayLike | None = None,
+        batch: int | None = 1,
+        max_error: float | None = None,
+        threads: int | None = None,
+    ) -> Provider:
+        """Compiles a model for owners elsewhere; no secret key is ever made here. Raises as ``protect`` does."""
+        plan, compiled = _compile(load(model), protection, calibration, batch, max_error, threads)
+        if compiled is None:
+            raise InvalidParameterError(f"`{protection}` has no provider of its own: nothing is protected")
+        return cls(compiled, threads=_threads(threads), plan=plan)
 
 
 class Private:
@@ -150,8 +158,15 @@ class Private:
     """
 
     def __init__(
-        self, graph: Graph, plan: Plan, *, owner: Owner | None, provider: Provider | None
+        self,
+        graph: Graph,
+        plan: Plan,
+        *,
+        owner: Owner | None,
+        provider: Provider | None,
+        progress: Progress | None = None,
     ) -> None:
+        self._progress = progress or (lambda phase, done: None)
         self.plan = plan
         self.owner = owner
         self.provider = provider
@@ -187,6 +202,8 @@ class Private:
         seconds = {"encrypt": 0.0, "server": 0.0, "decrypt": 0.0}
         up = down = 0
         parts: list[Answer] = []
+        total = len(np.asarray(X))
+        done_samples = 0
         for chunk in self.owner.batches(X):
             start = time.perf_counter()
             request = self.owner.encrypt(chunk)
@@ -196,9 +213,9 @@ class Private:
             parts.append(self.owner.decrypt(response))
             done = time.perf_counter()
             up, down = up + len(request), down + len(response)
-            for phase, spent in zip(
-                seconds, (sent - start, received - sent, done - received), strict=True
-            ):
+            done_samples += len(chunk)
+            self._progress("predict", done_samples / total)
+            for phase, spent in zip(seconds, (sent - start, received - sent, done - received), strict=True):
                 seconds[phase] += spent
         values = np.concatenate([np.asarray(part) for part in parts])
         labels = None
@@ -238,6 +255,36 @@ class Private:
             max_error_against_clear=0.0,
         )
         return Answer.of(values, labels=None if label is None else outputs[label], report=report)
+
+
+def _compile(
+    graph: Graph,
+    protection: str,
+    calibration: npt.ArrayLike | None,
+    batch: int | None,
+    max_error: float | None,
+    threads: int | None,
+) -> tuple[Plan, Compiled | None]:
+    """The cheapest plan under a protection and, where there is one, the compiled model."""
+    found = survey(
+        [_backend(protection)],
+        graph,
+        _calibration(graph, calibration),
+        batch=_batch(1 if batch is None else batch),
+        max_error=max_error,
+        threads=_threads(threads),
+    )
+    candidate = found.of(protection)
+    compiled = candidate.compile()
+    is_compiled = isinstance(compiled, Compiled)
+    plan = Plan(
+        protection=protection,
+        plan_id=compiled.public.plan_id if is_compiled else graph.digest(),
+        model=graph.name,
+        declaration=candidate.declaration,
+        max_error=max_error,
+    )
+    return plan, compiled if is_compiled else None
 
 
 def _backend(name: str) -> Backend:

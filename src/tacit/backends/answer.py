@@ -48,11 +48,16 @@ class Report:
 
     def __str__(self) -> str:
         phases = ", ".join(f"{name} {value * 1e3:.3g} ms" for name, value in self.seconds.items())
-        text = f"{self.samples} samples under {self.protection}: {phases}; {self.bytes_up} bytes up, {self.bytes_down} down"
+        text = f"{self.samples} samples under {self.protection}: {phases}; "
+        text += f"{self.bytes_up} bytes up, {self.bytes_down} down"
         text += f"; promised error <= {self.error_bound:.3g}"
         if self.max_error_against_clear is not None:
             text += f", measured {self.max_error_against_clear:.3g}"
         return text
+
+
+NO_REPORT = Report(protection="", plan_id="", samples=0)
+"""The report of arrays that were computed from an answer: they are no answers."""
 
 
 class Answer(np.ndarray[Any, np.dtype[np.float64]]):
@@ -62,7 +67,7 @@ class Answer(np.ndarray[Any, np.dtype[np.float64]]):
     """
 
     labels: npt.NDArray[Any] | None
-    report: Report | None
+    report: Report
 
     @classmethod
     def of(
@@ -76,7 +81,7 @@ class Answer(np.ndarray[Any, np.dtype[np.float64]]):
 
     def __array_finalize__(self, obj: object) -> None:
         self.labels = None
-        self.report = None
+        self.report = NO_REPORT
 
     def __array_wrap__(
         self, array: npt.NDArray[Any], context: Any = None, return_scalar: bool = False

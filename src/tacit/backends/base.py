@@ -82,7 +82,7 @@ class Candidate(Protocol):
 
 
 class Backend(Protocol):
-    """A protection. ``candidates`` gives every way worth comparing, or raises a ``TacitError`` that says why none is."""
+    """A protection. ``candidates`` gives every way worth comparing, or raises a ``TacitError`` that says why."""
 
     @property
     def name(self) -> str: ...

@@ -1,4 +1,4 @@
-"""Asks every backend for its candidates and keeps the cheapest of each; what a backend refuses is kept with its reason."""
+"""Asks every backend for its candidates and keeps the cheapest of each, and the reasons of refusals."""
 
 from __future__ import annotations
 

@@ -47,7 +47,8 @@ class Explanation:
             line("keys, once", [format_bytes(cost.key_bytes) for cost in costs]),
             line("provider memory", [format_bytes(cost.memory_bytes) for cost in costs]),
             line(
-                "error promised", [f"<= {plan.error_bound:.2g}" if plan.error_bound else "0" for plan in plans]
+                "error promised",
+                [f"<= {plan.error_bound:.2g}" if plan.error_bound else "0" for plan in plans],
             ),
         ]
         refused = [f"{r.reason}; {r.hint}" if r.hint else r.reason for r in self.refusals]
@@ -78,9 +79,7 @@ class Explanation:
         for plan in self.plans:
             lines += ["", f"{plan.protection} assumes:"]
             for assumption in plan.assumptions:
-                lines += textwrap.wrap(
-                    assumption, 110, initial_indent="  - ", subsequent_indent="    "
-                )
+                lines += textwrap.wrap(assumption, 110, initial_indent="  - ", subsequent_indent="    ")
         return "\n".join(lines)
 
 

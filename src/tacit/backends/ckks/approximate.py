@@ -1,7 +1,7 @@
 """Functions of one variable as Chebyshev polynomials on [-1, 1], with an error bound that holds on the whole interval.
 
-Bounds rest on a fact on sampled polynomials (Ehlich and Zeller 1964, Satz 1): a polynomial of degree D that is at most M
-in magnitude on m > D Chebyshev nodes of an interval is at most M / cos(π·D / 2m) on all of it.
+Bounds rest on a fact on sampled polynomials (Ehlich and Zeller 1964, Satz 1): a polynomial of degree D that is at
+most M in magnitude on m > D Chebyshev nodes of an interval is at most M / cos(π·D / 2m) on all of it.
 """
 
 from __future__ import annotations
@@ -145,7 +145,9 @@ def relu_series(degree: int) -> tuple[FloatArray, float]:
 
 
 def _absolute_minimax(degree: int) -> tuple[FloatArray, float]:
-    """The minimax polynomial of |t| of even degree, by Remez exchange on u = t²: √u on [0, 1]. (series in t, error bound)
+    """The minimax polynomial of |t| of even degree, by Remez exchange on u = t²: √u on [0, 1].
+
+    Returns the series in t and an error bound.
 
     √u - Σ c_j T_j(2u - 1) equioscillates in degree/2 + 2 points; T_2j(t) = T_j(2t² - 1) gives the series in t.
     """
@@ -154,7 +156,9 @@ def _absolute_minimax(degree: int) -> tuple[FloatArray, float]:
     t = np.sort(np.abs(np.cos(nodes * np.pi / (2 * terms + 1e-9))))
     t[0] = 0.0
     signs = (-1.0) ** nodes
-    grid = np.concatenate([[0.0], np.geomspace(1e-9, 1, 200 * terms), np.sin(np.linspace(0, np.pi / 2, 400 * terms))])
+    grid = np.concatenate(
+        [[0.0], np.geomspace(1e-9, 1, 200 * terms), np.sin(np.linspace(0, np.pi / 2, 400 * terms))]
+    )
     grid = np.unique(grid)
     coefficients = np.zeros(terms)
     for _ in range(60):

@@ -31,9 +31,9 @@ __all__ = ["ASSUMPTIONS", "CkksBackend", "CkksCandidate"]
 FloatArray = npt.NDArray[np.float64]
 
 ASSUMPTIONS = (
-    "RLWE with a uniform ternary secret and σ = 3.2 is hard: 128 bit classical, by the table of ia.cr/2024/463",
+    "RLWE with a uniform ternary secret and error 3.2 is hard: 128 bit classical, by the table of ia.cr/2024/463",
     "circular security: evaluation keys encrypt parts of the secret key under itself",
-    "the provider is semi-honest: it follows the protocol (answers are checked for noise, replicas and range, not proven)",
+    "the provider is semi-honest: it follows the protocol (answers are checked for plausibility, not proven)",
     "IND-CPA only: decrypted answers and their errors must stay with the owner (ia.cr/2020/1533)",
     "no circuit privacy: who holds the secret key may learn about the weights from the noise of many answers",
 )
@@ -151,7 +151,9 @@ class CkksBackend:
         found: list[CkksCandidate] = []
         failures: list[str] = []
         for layout in ("latency", "throughput"):
-            options = self._layout(graph, part, region, gain, model, tolerance, layout, batch, threads, failures)
+            options = self._layout(
+                graph, part, region, gain, model, tolerance, layout, batch, threads, failures
+            )
             if options:
                 found.append(min(options, key=lambda c: c.declaration.cost.seconds))
         if found:
@@ -198,7 +200,11 @@ class CkksBackend:
                 if error > tolerance:
                     failures.append(f"{error:.2g}")
                     continue
-                carried = program.input.samples if isinstance(program.input, ColumnLayout) else min(batch, LATENCY_BATCH)
+                carried = (
+                    program.input.samples
+                    if isinstance(program.input, ColumnLayout)
+                    else min(batch, LATENCY_BATCH)
+                )
                 cost = predict(program, chain, q, batch=carried, threads=threads)
                 declaration = _declare(part, chain, program, cost, error * gain)
                 options.append(

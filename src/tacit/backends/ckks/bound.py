@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import pi, sqrt
 
 import numpy as np
 
@@ -37,7 +38,7 @@ def worst_noise(program: Program, chain: Chain, q: Sequence[int], p: Sequence[in
     ]
     results = Executor(program, simulator).run(fresh)
     noise = max(float(result.noise.max()) for result in results)
-    largest = max(float(np.abs(result.values).max()) for result in results)
+    largest = max(float(np.abs(simulator.decrypt(result)).max()) for result in results)
     return TAIL * noise + FLOAT_DUST * largest
 
 
@@ -66,16 +67,16 @@ def _node_gain(tail: Graph, node: Node, gains: list[float]) -> float:
             return max(gains)
         case "Where":
             return max(gains[1:])
-        case "Reshape" | "Transpose" | "Slice" | "Pad" | "Relu" | "Tanh" | "Abs" | "ReduceMax" | "Cast" | "AveragePool" | "MaxPool":
+        case "Reshape" | "Transpose" | "Slice" | "Pad" | "Gather" | "Cast":
             return gains[0]
-        case "Gather":
+        case "Relu" | "Tanh" | "Abs" | "ReduceMax" | "AveragePool" | "MaxPool":
             return gains[0]
         case "Sigmoid":
             return gains[0] / 4
         case "Softmax":
             return gains[0] / 2
         case "Erf":
-            return gains[0] * 2 / np.pi**0.5
+            return gains[0] * 2 / sqrt(pi)
         case "ReduceSum":
             return gains[0] * tail.values[node.inputs[0]].features / max(1, tail.values[node.output].features)
         case "Mul" | "Div" if node.inputs[1] in tail.constants or node.inputs[0] in tail.constants:

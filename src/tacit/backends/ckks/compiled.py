@@ -69,7 +69,9 @@ class Compiled:
                 for shape, matrix, bias, bound in fields["affines"]
             )
             steps = tuple(_step_from_list(step) for step in fields["steps"])
-            model = Model(affines, steps, _array(fields["low"]), _array(fields["high"]), _array(fields["error"]))
+            model = Model(
+                affines, steps, _array(fields["low"]), _array(fields["high"]), _array(fields["error"])
+            )
             chain = Chain(
                 public.log_n, public.log_q, public.log_p, public.log_scale, bool(fields["rescale_last"])
             )
@@ -78,7 +80,9 @@ class Compiled:
         except TacitError:
             raise
         except (KeyError, TypeError, ValueError) as error:
-            raise MalformedMessageError("the bundle is not valid: a field is missing or of a wrong type") from error
+            raise MalformedMessageError(
+                "the bundle is not valid: a field is missing or of a wrong type"
+            ) from error
 
 
 def _check_shapes(model: Model, public: PublicPlan) -> None:

@@ -49,5 +49,3 @@ class EncryptedEngine:
 
     def __repr__(self) -> str:
         return f"<EncryptedEngine n={self.params.n}>"
-
-

@@ -57,7 +57,9 @@ def open_envelope(data: bytes, kind: str) -> dict[str, Any]:
         raise MalformedMessageError(f"expected a message of kind `{kind}` and got another kind")
     digest = message.pop("digest", None)
     if digest != _digest({"v": version, "kind": kind, **message}):
-        raise MalformedMessageError(f"the digest of the `{kind}` message does not match: it was damaged or changed")
+        raise MalformedMessageError(
+            f"the digest of the `{kind}` message does not match: it was damaged or changed"
+        )
     return message
 
 

@@ -95,9 +95,7 @@ class _Run:
             elif isinstance(stage, ColumnStage):
                 values = self._columns(stage, values)
             elif isinstance(stage, SquareStage):
-                values = [
-                    engine.square_relin_rescale(engine.drop_level(ct, stage.level)) for ct in values
-                ]
+                values = [engine.square_relin_rescale(engine.drop_level(ct, stage.level)) for ct in values]
             else:
                 values = [self._polynomial(stage, ct) for ct in values]
         return [engine.drop_level(ct, 0) if ct.level else ct for ct in values]
@@ -121,7 +119,7 @@ class _Run:
         layout = self.program.input
         unit = 1 + 1j if getattr(layout, "is_complex", False) else 1.0
         return [
-            engine.note_bound(engine.add_const(ct, float(b) * unit), float(high))
+            engine.note_bound(engine.add_const(ct, float(b) * unit), float(high) * abs(unit))
             for ct, b, high in zip(results, stage.bias, stage.bound, strict=True)
         ]
 

@@ -29,7 +29,8 @@ class ReplicatedLayout:
 
     The slots are cut into blocks of ``block`` slots. Slot p of block c holds element (p + step·(c mod copies)) mod
     ``period``, or 0 when that is >= ``size``: the blocks are rotated by multiples of ``step`` against each other, so
-    that one rotation of the ciphertext meets ``copies`` diagonals of a matrix at once. With ``copies`` = 1 all are alike.
+    that one rotation of the ciphertext meets ``copies`` diagonals of a matrix at once. With ``copies`` = 1 all are
+    alike.
     ``period``, ``block`` and ``copies`` are powers of two, ``period`` >= ``size``, block·copies <= slots.
     """
 

@@ -31,7 +31,7 @@ __all__ = ["MAX_LOG_QP", "Chain", "chains", "moduli", "schedule"]
 FloatArray = npt.NDArray[np.float64]
 
 MAX_LOG_QP = {12: 106, 13: 214, 14: 430, 15: 868, 16: 1747}
-"""log2(QP) at 128 bit classical security, ternary secret, σ = 3.2: ia.cr/2024/463, table 5.2. The native parameters
+"""log2(QP) at 128 bit classical security, ternary secret, error 3.2: ia.cr/2024/463, table 5.2. The native parameters
 refuse more; this copy is what the search stays within (a test compares them)."""
 MAX_PRIME_BITS = 50
 MAX_SCALE_BITS = 42
@@ -43,7 +43,7 @@ HEADROOM_BITS = 1.2
 
 @dataclass(frozen=True)
 class Chain:
-    """Prime sizes in bits. ``rescale_last``: whether the last linear map is rescaled, or leaves its product at level 0."""
+    """Prime sizes in bits. ``rescale_last``: whether the last linear map is rescaled."""
 
     log_n: int
     log_q: tuple[int, ...]
@@ -63,11 +63,13 @@ class Chain:
 def chains(depth: int, log_n: int, *, switches_keys: bool, result: float) -> Iterator[Chain]:
     """Every chain worth trying for a depth (last linear map included) at one ring degree, most precise scale each.
 
-    ``result``: bound on the magnitude of the results. ``switches_keys``: whether rotations or products need special primes.
+    ``result``: bound on the magnitude of the results. ``switches_keys``: whether special primes are needed.
     """
     room = max(2, ceil(log2(max(result, 1e-9)) + HEADROOM_BITS + 1))
     for rescale_last in (False, True):
         levels = depth if rescale_last else depth - 1
+        if levels and not rescale_last:
+            continue
         for count in (1, 2, 3) if switches_keys else (0,):
             if count > 1 and levels + 1 <= count:
                 continue
@@ -117,9 +119,7 @@ def schedule(model: Model, chain: Chain, q: tuple[int, ...], layout: str) -> Pro
             stages.append(MapStage(slot_map, level, plain, rescale, slot_map.output.pack(affine.bound)))
             here = slot_map.output
         else:
-            stages.append(
-                ColumnStage(affine.matrix, affine.bias, level, plain, rescale, affine.bound)
-            )
+            stages.append(ColumnStage(affine.matrix, affine.bias, level, plain, rescale, affine.bound))
         level -= rescale
         scale = wanted
         if is_last:
@@ -135,12 +135,18 @@ def schedule(model: Model, chain: Chain, q: tuple[int, ...], layout: str) -> Pro
             stages.append(PolynomialStage(series, level, nominal, high))
             scale = nominal
             level -= step.depth
-    output = here if isinstance(here, ReplicatedLayout) else ColumnLayout(results, chain.slots, is_complex=model.is_affine)
+    output = (
+        here
+        if isinstance(here, ReplicatedLayout)
+        else ColumnLayout(results, chain.slots, is_complex=model.is_affine)
+    )
     return Program(tuple(stages), source, output, len(q) - 1, nominal, scale)
 
 
 @lru_cache(maxsize=64)
-def moduli(log_n: int, log_q: tuple[int, ...], log_p: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def moduli(
+    log_n: int, log_q: tuple[int, ...], log_p: tuple[int, ...]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The primes of a literal: for each size in order the largest p = 1 mod 2N below 2^bits that is not yet taken.
 
     The same rule as the native parameters, so that planning needs no native tables (a test compares them).

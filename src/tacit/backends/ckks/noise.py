@@ -14,9 +14,9 @@ from math import prod, sqrt
 __all__ = ["TAIL", "NoiseModel"]
 
 TAIL = 8.0
-"""Standard deviations that a promise allows: a Gaussian leaves them with probability 2^-49; 2^-40 is what is promised."""
+"""Standard deviations that a promise allows: a Gaussian leaves them with probability 2^-49."""
 ERROR_STD = 3.2
-"""σ of the error distribution."""
+"""Standard deviation of the error distribution."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,14 @@ class NoiseModel:
 
     @property
     def rounding(self) -> float:
-        """One rescale or mod-down: rounding of both halves, the second times a uniform ternary secret (variance 2/3)."""
+        """One rescale or mod-down: rounding of both halves, the second times a ternary secret (variance 2/3)."""
         return self.slot((1 + 2 * self.n / 3) / 12)
 
     def key_switch(self, level: int) -> float:
         """A rotation or relinearisation at a level, with its mod-down.
 
-        Digits are products of K primes, their lifts lie in [0, K·D): second moment K²D²/3. For K > 1 the mod-down's base
-        conversion is off by up to K - 1 units.
+        Digits are products of K primes, their lifts lie in [0, K·D): second moment K²D²/3. For K > 1 the base
+        conversion of the mod-down is off by up to K - 1 units.
         """
         k = max(1, len(self.p))
         total = 0.0

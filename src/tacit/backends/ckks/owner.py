@@ -44,9 +44,7 @@ class Owner:
     def __init__(self, public_plan: bytes | PublicPlan, *, threads: int = 1) -> None:
         plan = PublicPlan.from_bytes(public_plan) if not isinstance(public_plan, PublicPlan) else public_plan
         self.plan = plan
-        self._params = Parameters.from_literal(
-            plan.log_n, plan.log_q, plan.log_p, log_scale=plan.log_scale
-        )
+        self._params = Parameters.from_literal(plan.log_n, plan.log_q, plan.log_p, log_scale=plan.log_scale)
         self._secret = SecretKey.generate(self._params)
         self._key_id = secrets.token_bytes(16)
         self._threads = threads
@@ -72,9 +70,7 @@ class Owner:
                 rotations=dict(self.plan.rotations), relinearize=self.plan.relinearize, threads=self._threads
             )
             body = keys.to_bytes()
-        message = seal(
-            "keys", {"plan": bytes.fromhex(self.plan.plan_id), "key": self._key_id, "body": body}
-        )
+        message = seal("keys", {"plan": bytes.fromhex(self.plan.plan_id), "key": self._key_id, "body": body})
         self.key_bytes = len(message)
         return message
 
@@ -108,9 +104,7 @@ class Owner:
             padded[len(units) :] = plan.region.normalise(plan.region.mean)
             vectors = list(plan.input.pack(padded))
         ciphertexts = [
-            self._secret.encrypt(
-                self._params.encode(vector, level=plan.level, scale=plan.scale)
-            ).to_bytes()
+            self._secret.encrypt(self._params.encode(vector, level=plan.level, scale=plan.scale)).to_bytes()
             for vector in vectors
         ]
         request_id = secrets.token_bytes(16)

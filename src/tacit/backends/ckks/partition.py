@@ -35,7 +35,7 @@ class Affine:
 
 @dataclass(frozen=True, eq=False)
 class Activation:
-    """A function of one variable applied to every element. ``kind``: ``square``, ``relu`` (both homogeneous) or ``smooth``."""
+    """A function of one variable for every element. ``kind``: ``square``, ``relu`` (homogeneous) or ``smooth``."""
 
     kind: str
     function: Callable[[FloatArray], FloatArray]
@@ -201,9 +201,7 @@ def _next_activation(
             chain.append(entry)
             maker = graph.node_of(entry)
             before = [] if maker is None else [name for name in maker.inputs if name in affine]
-            simple = (
-                maker is not None and len(before) == 1 and _scalar_elementwise(graph, maker, {before[0]})
-            )
+            simple = maker is not None and len(before) == 1 and _scalar_elementwise(graph, maker, {before[0]})
             entry = before[0] if simple else None
         for candidate in reversed(chain):
             exit_value = _exit_of(graph, candidate, encrypted, cut)
@@ -254,18 +252,26 @@ def _activation(graph: Graph, entry: str, exit_value: str) -> Activation:
         return values
 
     node = inner.nodes[-1]
-    kind = "smooth"
-    if len(inner.nodes) == 1:
-        constants = [inner.constants[name] for name in node.inputs if name in inner.constants]
-        if node.op == "Relu":
-            kind = "relu"
-        elif node.op == "Mul" and node.inputs[0] == node.inputs[1]:
-            kind = "square"
-        elif node.op == "Pow" and constants and node.inputs[0] == entry and float(constants[0].reshape(())) == 2:
-            kind = "square"
-        elif node.op == "Max" and constants and float(constants[0].reshape(-1)[0]) == 0:
-            kind = "relu"
-    return Activation(kind, function, node.name or node.output, node.op)
+    return Activation(_kind(inner, entry), function, node.name or node.output, node.op)
+
+
+def _kind(inner: Graph, entry: str) -> str:
+    """Whether a function of one node is one of those that scale: f(c·t) = g(c)·f(t) for c > 0."""
+    node = inner.nodes[-1]
+    if len(inner.nodes) > 1:
+        return "smooth"
+    other = next((inner.constants[name] for name in node.inputs if name in inner.constants), None)
+    constant = None if other is None else float(other.reshape(-1)[0])
+    match node.op:
+        case "Relu":
+            return "relu"
+        case "Max" if constant == 0:
+            return "relu"
+        case "Mul" if node.inputs[0] == node.inputs[1]:
+            return "square"
+        case "Pow" if constant == 2 and node.inputs[0] == entry:
+            return "square"
+    return "smooth"
 
 
 def _lower(graph: Graph, source: str, targets: tuple[str, ...]) -> Affine:

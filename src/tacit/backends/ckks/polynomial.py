@@ -1,9 +1,9 @@
 """How a Chebyshev series is evaluated on a ciphertext: Paterson–Stockmeyer in the Chebyshev basis, at minimal depth.
 
 A series of degree d takes ceil(log2(d + 1)) levels. Split at the largest power of two g <= d: p = q·T_g + r with
-T_(g+j) = 2·T_g·T_j - T_(g-j); a part becomes a leaf Σ c_j·T_j as soon as its powers are there early enough. The recursion is that of ia.cr/2020/1203, section 5: every part is asked for at an
-exact level and scale, so that additions meet at equal scales. Zero coefficients cost nothing: an odd series needs odd
-powers only.
+T_(g+j) = 2·T_g·T_j - T_(g-j); a part becomes a leaf Σ c_j·T_j as soon as its powers are there early enough.
+The recursion is that of ia.cr/2020/1203, section 5: every part is asked for at an exact level and scale, so that
+additions meet at equal scales. Zero coefficients cost nothing: an odd series needs odd powers only.
 """
 
 from __future__ import annotations
@@ -86,7 +86,9 @@ def recipe(series: tuple[float, ...]) -> Recipe:
     for index in sorted(needed, reverse=True):
         _close(index, needed)
     powers = tuple(
-        Power(index, (index + 1) // 2, index // 2, power_depth(index)) for index in sorted(needed) if index > 1
+        Power(index, (index + 1) // 2, index // 2, power_depth(index))
+        for index in sorted(needed)
+        if index > 1
     )
     return Recipe(powers, root, depth)
 

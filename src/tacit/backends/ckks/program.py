@@ -18,7 +18,7 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class MapStage:
-    """A linear map on one packed ciphertext. ``scale``: of the diagonals. ``bound``: (slots,) on the magnitude of the result."""
+    """A linear map on one packed ciphertext. ``scale``: of the diagonals. ``bound``: (slots,) on |result|."""
 
     map: SlotMap
     level: int

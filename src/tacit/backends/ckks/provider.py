@@ -116,7 +116,9 @@ class Provider:
         latency = plan.layout == "latency"
         limits = (1, plan.batch) if latency else (plan.input.size, plan.input.size)
         if not isinstance(parts, list) or not limits[0] <= len(parts) <= limits[1]:
-            raise MalformedMessageError(f"a request of this plan holds {limits[0]} to {limits[1]} ciphertexts")
+            raise MalformedMessageError(
+                f"a request of this plan holds {limits[0]} to {limits[1]} ciphertexts"
+            )
         inputs = [self._read(part) for part in parts]
         if latency:
             results = [self._executor.run([ct], engine)[0] for ct in inputs]

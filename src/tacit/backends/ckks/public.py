@@ -162,7 +162,9 @@ class PublicPlan:
         except TacitError as error:
             raise MalformedMessageError(f"the public plan is not valid: {error}") from error
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
-            raise MalformedMessageError("the public plan is not valid: a field is missing or of a wrong type") from error
+            raise MalformedMessageError(
+                "the public plan is not valid: a field is missing or of a wrong type"
+            ) from error
         if not same:
             raise MalformedMessageError("the public plan is not in its canonical form")
         return plan
@@ -197,7 +199,9 @@ def _read(fields: dict[str, Any]) -> PublicPlan:
         score_error=_positive(fields["score_error"]),
         error_bound=_positive(fields["error_bound"]),
         tail=from_text(_text(fields["tail"])),
-        sights=tuple(Sight(_text(w), tuple(_text(r) for r in who), _text(n)) for w, who, n in fields["sights"]),
+        sights=tuple(
+            Sight(_text(w), tuple(_text(r) for r in who), _text(n)) for w, who, n in fields["sights"]
+        ),
         assumptions=tuple(_text(line) for line in fields["assumptions"]),
     )
     _check(plan)

@@ -27,7 +27,7 @@ _WIDEN = 1.01
 
 @dataclass(frozen=True, eq=False)
 class ScaledAffine:
-    """An affine map between values that are scaled into [-1, 1]; ``bound``: (outputs,) on the magnitude of the result."""
+    """An affine map between values that are scaled into [-1, 1]; ``bound``: (outputs,) on |result|."""
 
     matrix: FloatArray
     bias: FloatArray
@@ -51,7 +51,7 @@ class Step:
 class Model:
     """The encrypted part in normal form: inputs in units of the region's box, every activation on [-1, 1].
 
-    ``low``, ``high``: (outputs,) sound range of the results. ``error``: (outputs,) bound on what the approximations add.
+    ``low``, ``high``: (outputs,) sound range of the results. ``error``: (outputs,) what approximations add at most.
     """
 
     affines: tuple[ScaledAffine, ...]
@@ -86,9 +86,7 @@ def lower(part: Partition, region: Region, tolerance: float) -> Model:
     Raises ``PrecisionError`` where no polynomial is good enough.
     """
     ranges = _ranges(part, region)
-    slopes = [
-        _slope(activation, r) for activation, r in zip(part.activations, ranges[:-1], strict=True)
-    ]
+    slopes = [_slope(activation, r) for activation, r in zip(part.activations, ranges[:-1], strict=True)]
     gains = _gains(part, slopes)
     inexact = sum(activation.kind != "square" for activation in part.activations)
     affines: list[ScaledAffine] = []
@@ -111,9 +109,7 @@ def lower(part: Partition, region: Region, tolerance: float) -> Model:
         reach = np.maximum(reach, max(float(reach.max()) * 1e-3, 1e-9))
         if activation.kind == "smooth":
             reach = np.full_like(reach, float(reach.max()))
-        affines.append(
-            ScaledAffine(matrix / reach[:, None], bias / reach, np.ones(len(reach)))
-        )
+        affines.append(ScaledAffine(matrix / reach[:, None], bias / reach, np.ones(len(reach))))
         step, column_scale, own = _step(activation, reach, gains[index], tolerance / max(1, inexact))
         steps.append(step)
         error = slopes[index] * error + own
@@ -132,9 +128,7 @@ def _step(
         return Step(found), reach, found.error * reach
     width = float(reach[0])
     worst = float(gain.sum(axis=1).max(initial=0.0))
-    found = approximate(
-        lambda t: activation.function(width * t), "smooth", tolerance / max(worst, 1e-300)
-    )
+    found = approximate(lambda t: activation.function(width * t), "smooth", tolerance / max(worst, 1e-300))
     return Step(found), np.ones_like(reach), np.full_like(reach, found.error)
 
 

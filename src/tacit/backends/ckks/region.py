@@ -20,7 +20,7 @@ FloatArray = npt.NDArray[np.float64]
 BOX_MARGIN = 0.5
 """Part of a feature's calibrated range that the box adds on either side."""
 BALL_MARGIN = {"exact": 2.0, "approximate": 1.25}
-"""The ball's radius over the largest calibrated norm: wide where width costs nothing, narrow where it costs precision."""
+"""The ball's radius over the largest calibrated norm: wide where width costs no precision."""
 COMMENSURATE = 4.0
 """Features whose ranges differ by no more than this factor (pixels, standardised columns) share one box."""
 

@@ -1,4 +1,4 @@
-"""The cleartext execution of a compiled program: slots as numbers, with level, scale and the noise that they would have.
+"""The cleartext execution of a compiled program: slots as numbers, with level, scale and expected noise.
 
 ``Simulator`` has the interface of ``tacit._native.Evaluator`` as far as programs use it. With ``worst_case`` it runs on
 magnitudes instead of values (every number is an upper bound on |slot|), which gives the error bound of a plan before
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tacit.backends.ckks.noise import NoiseModel
+from tacit.backends.ckks.noise import TAIL, NoiseModel
 from tacit.errors import LevelError, PrecisionError, ScaleError
 
 __all__ = ["SimulatedCiphertext", "SimulatedMap", "SimulatedPlaintext", "Simulator"]
@@ -62,7 +62,9 @@ class SimulatedMap:
 class Simulator:
     """Operations on ``SimulatedCiphertext``. ``q``, ``p``: the moduli that the parameters have."""
 
-    def __init__(self, log_n: int, q: Sequence[float], p: Sequence[float], *, worst_case: bool = False) -> None:
+    def __init__(
+        self, log_n: int, q: Sequence[float], p: Sequence[float], *, worst_case: bool = False
+    ) -> None:
         self.noise = NoiseModel(log_n, tuple(float(x) for x in q), tuple(float(x) for x in p))
         self.q = self.noise.q
         self.slots = 1 << (log_n - 1)
@@ -74,7 +76,21 @@ class Simulator:
     def encrypt(self, plaintext: SimulatedPlaintext) -> SimulatedCiphertext:
         """A fresh ciphertext."""
         noise = np.full(self.slots, self.noise.fresh / plaintext.scale)
-        return self._checked(SimulatedCiphertext(plaintext.values, noise, plaintext.level, plaintext.scale))
+        return SimulatedCiphertext(plaintext.values, noise, plaintext.level, plaintext.scale)
+
+    def decrypt(self, ct: SimulatedCiphertext) -> Slots:
+        """(slots,) values. Raises ``PrecisionError`` for results that would wrap around the modulus.
+
+        Only results have to fit: sums, products, rotations and exact division all commute with reduction modulo Q,
+        so what wraps on the way comes back. A coefficient is at most the largest slot in magnitude.
+        """
+        largest = float(np.abs(ct.values).max(initial=0.0) + TAIL * ct.noise.max(initial=0.0))
+        if largest * ct.scale >= prod(self.q[: ct.level + 1]) / 2:
+            raise PrecisionError(
+                f"values at level {ct.level} would wrap around the modulus",
+                hint="calibrate on data with a narrower range, or ask for a smaller error to get larger moduli",
+            )
+        return ct.values
 
     def linear_map(
         self, diagonals: Mapping[int, Slots], *, level: int, scale: float, baby: int
@@ -98,20 +114,18 @@ class Simulator:
         if pt.level < ct.level:
             raise LevelError(f"the plaintext's level must be >= {ct.level}. Got {pt.level} instead.")
         noise = np.hypot(ct.noise, self.noise.encoding / pt.scale)
-        return self._checked(replace(ct, values=ct.values + pt.values, noise=noise))
+        return replace(ct, values=ct.values + pt.values, noise=noise)
 
     def add_const(self, ct: SimulatedCiphertext, constant: complex) -> SimulatedCiphertext:
         rounding = 0.5 / ct.scale
         value = abs(constant) if self.worst_case else constant
-        return self._checked(replace(ct, values=ct.values + value, noise=ct.noise + rounding))
+        return replace(ct, values=ct.values + value, noise=ct.noise + rounding)
 
     def mul_const(self, ct: SimulatedCiphertext, constant: float, *, scale: float) -> SimulatedCiphertext:
         size = abs(constant)
         value = size if self.worst_case else constant
         noise = ct.noise * size + np.abs(ct.values) * (0.5 / scale)
-        return self._checked(
-            replace(ct, values=ct.values * value, noise=noise, scale=ct.scale * scale)
-        )
+        return replace(ct, values=ct.values * value, noise=noise, scale=ct.scale * scale)
 
     def mul_relin_rescale(self, a: SimulatedCiphertext, b: SimulatedCiphertext) -> SimulatedCiphertext:
         if a.level != b.level:
@@ -120,7 +134,7 @@ class Simulator:
         scale = a.scale * b.scale
         noise = np.hypot(noise, self.noise.key_switch(a.level) / scale)
         product = SimulatedCiphertext(a.values * b.values, noise, a.level, scale)
-        return self.rescale(self._checked(product))
+        return self.rescale(product)
 
     def square_relin_rescale(self, ct: SimulatedCiphertext) -> SimulatedCiphertext:
         return self.mul_relin_rescale(ct, ct)
@@ -130,12 +144,12 @@ class Simulator:
             raise LevelError("the 'level' of a ciphertext to rescale must be >= 1. Got 0 instead.")
         scale = ct.scale / self.q[ct.level]
         noise = np.hypot(ct.noise, self.noise.rounding / scale)
-        return self._checked(replace(ct, noise=noise, scale=scale, level=ct.level - 1))
+        return replace(ct, noise=noise, scale=scale, level=ct.level - 1)
 
     def drop_level(self, ct: SimulatedCiphertext, level: int) -> SimulatedCiphertext:
         if not 0 <= level <= ct.level:
             raise LevelError(f"the 'level' to drop to must be in 0..{ct.level}. Got {level} instead.")
-        return self._checked(replace(ct, level=level))
+        return replace(ct, level=level)
 
     def rotate_sum(self, ct: SimulatedCiphertext, steps: Sequence[int]) -> SimulatedCiphertext:
         """Noise of different slots is independent, so variances add; every rotation adds a key switch."""
@@ -144,7 +158,7 @@ class Simulator:
         for step in steps:
             values = values + np.roll(values, -step)
             variance = variance + np.roll(variance, -step) + switch**2
-        return self._checked(replace(ct, values=values, noise=np.sqrt(variance)))
+        return replace(ct, values=values, noise=np.sqrt(variance))
 
     def linear(
         self, ct: SimulatedCiphertext, linear_map: SimulatedMap, *, rescale: bool = True
@@ -166,7 +180,7 @@ class Simulator:
         scale = ct.scale * linear_map.scale
         variance += len(giants) * (self.noise.key_switch(ct.level) / scale) ** 2 if giants else 0.0
         result = SimulatedCiphertext(values, np.sqrt(variance), ct.level, scale)
-        return self.rescale(result) if rescale else self._checked(result)
+        return self.rescale(result) if rescale else result
 
     def linear_combinations(
         self, cts: Sequence[SimulatedCiphertext], weights: FloatArray, *, scale: float
@@ -180,9 +194,7 @@ class Simulator:
         rounding = np.abs(weights - rounded) @ np.abs(values)
         variance = (weights**2) @ (noise**2)
         return [
-            self._checked(
-                SimulatedCiphertext(v, np.sqrt(s) + r, cts[0].level, cts[0].scale * scale)
-            )
+            SimulatedCiphertext(v, np.sqrt(s) + r, cts[0].level, cts[0].scale * scale)
             for v, s, r in zip(mixed, variance, rounding, strict=True)
         ]
 
@@ -190,21 +202,11 @@ class Simulator:
         self._same_scale(a.scale, b.scale)
         if a.level != b.level:
             raise LevelError(f"levels of a sum must be equal. Got {a.level} and {b.level} instead.")
-        return self._checked(replace(a, values=values, noise=a.noise + b.noise))
+        return replace(a, values=values, noise=a.noise + b.noise)
 
     def _same_scale(self, a: float, b: float) -> None:
         if abs(a - b) > a * 2.0**-30:
             raise ScaleError(f"scales of a sum must be equal. Got {a!r} and {b!r} instead.")
-
-    def _checked(self, ct: SimulatedCiphertext) -> SimulatedCiphertext:
-        """Refuses slots that would wrap around the modulus (a coefficient is at most the largest slot in magnitude)."""
-        largest = float(np.abs(ct.values).max(initial=0.0) + 8 * ct.noise.max(initial=0.0))
-        if largest * ct.scale >= prod(self.q[: ct.level + 1]) / 2:
-            raise PrecisionError(
-                f"values at level {ct.level} would wrap around the modulus",
-                hint="calibrate on data with a narrower range, or ask for a smaller error to get larger moduli",
-            )
-        return ct
 
     def _magnitude(self, values: Slots) -> Slots:
         return np.abs(values) if self.worst_case else np.asarray(values)
@@ -213,4 +215,3 @@ class Simulator:
         wide = np.zeros(self.slots, dtype=np.asarray(values).dtype)
         wide[: len(values)] = values
         return wide
-
