@@ -22,8 +22,8 @@ from tacit.ir.signature import Array, Attribute, DType, Shape, TensorType, compl
 
 __all__ = ["BATCH", "HARMLESS", "MAX_FOLDED", "Lowering", "Operand", "Rule", "SourceNode"]
 
-MAX_FOLDED = 1 << 26
-"""Most numbers that one import may compute in constants (512 MiB), over all of them."""
+MAX_FOLDED = 1 << 24
+"""Most numbers that one import may compute in constants (128 MiB), over all, besides four times its weights."""
 
 HARMLESS = frozenset(
     {
@@ -214,6 +214,7 @@ class Lowering:
     classes: tuple[str, ...] | tuple[int, ...] | None = None
     normalized: set[str] = field(default_factory=set)
     rounded: list[str] = field(default_factory=list)
+    weights: int = 0
     _held: dict[int, tuple[Array, str]] = field(default_factory=dict)
     _choices: dict[str, tuple[Array, str]] = field(default_factory=dict)
     _inputs: list[str] = field(default_factory=list)
@@ -310,7 +311,7 @@ class Lowering:
     def spend(self, shape: Shape) -> None:
         """Counts numbers that are about to be computed at import against ``MAX_FOLDED``."""
         self._folded += prod(1 if size is None else size for size in shape)
-        if self._folded > MAX_FOLDED:
+        if self._folded > MAX_FOLDED + 4 * self.weights:
             raise ModelError(
                 f"the model computes more than {MAX_FOLDED} numbers in constants",
                 hint="store large constants as initializers",

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from difflib import get_close_matches
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from tacit.errors import ModelError, ShapeError, TacitError, UnsupportedOpError
 from tacit.importers.lowering import Lowering, Operand, SourceNode
@@ -32,6 +35,7 @@ _FAULTS = (
     MemoryError,
 )
 
+_EXPORT = "the file is damaged or no valid ONNX model: export it again"
 _HINTS = {
     "If": "models with loops and branches are not run: export one without control flow",
     "Loop": "models with loops and branches are not run: export one without control flow",
@@ -57,7 +61,11 @@ def import_onnx(source: str | Path | bytes | ModelProto, *, name: str = "") -> G
 
     Raises ``ModelError`` for what is damaged, ``UnsupportedOpError`` for operators without a rule.
     """
-    model = read_model(source)
+    with np.errstate(all="ignore"):  # a NaN of the file is found where it becomes a constant
+        return _import_model(read_model(source), name)
+
+
+def _import_model(model: ModelProto, name: str) -> Graph:
     label = name or model.graph.name or "model"
     opsets = opsets_of(model)
     _check_opsets(model.graph, opsets)
@@ -97,6 +105,7 @@ def inline_onnx(
     known: dict[str, Operand] = {}
     for tensor in graph.initializer:
         known[tensor.name] = ctx.known(tensor_array(tensor), tensor.name)
+        ctx.weights += prod(tensor.dims)
     for value, operand in zip(_real_inputs(graph), inputs, strict=True):
         known[value.name] = operand
     for index, proto in enumerate(graph.node):
@@ -134,7 +143,7 @@ def _source_node(
         if name and name not in known:
             raise ModelError(
                 f"node `{where}` ({proto.op_type}): reads `{name}`, which nothing before it makes",
-                hint="the file is damaged or no valid ONNX model: export it again",
+                hint=_EXPORT,
             )
         inputs.append(known[name] if name else None)
     return SourceNode(
@@ -166,6 +175,7 @@ def _unknown(op: str, domain: str, where: str, opset: int) -> UnsupportedOpError
 def _lower(node: SourceNode, ctx: Lowering) -> list[Operand]:
     """One rule, with every fault told as an error that names the node."""
     rule = RULES[(node.domain, node.op)]
+    where = f"node `{node.name}` ({node.op}, opset {node.opset})"
     if node.opset < rule.since:
         raise node.malformed(f"the operator exists since opset {rule.since}")
     if not node.inputs and node.op != "Constant":
@@ -173,13 +183,10 @@ def _lower(node: SourceNode, ctx: Lowering) -> list[Operand]:
     try:
         results = list(rule.lower(node, ctx))
     except TacitError as error:
-        if f"`{node.name}`" in str(error):
-            raise (
-                error if isinstance(error, ModelError) else ModelError(str(error), hint=error.hint)
-            ) from error
-        raise ModelError(
-            f"node `{node.name}` ({node.op}, opset {node.opset}): {error}", hint=error.hint
-        ) from error
+        if isinstance(error, UnsupportedOpError):
+            raise
+        told = str(error) if f"`{node.name}`" in str(error) else f"{where}: {error}"
+        raise ModelError(told, hint=error.hint or _EXPORT) from error
     except _FAULTS as error:
         raise node.malformed(f"its inputs or attributes are malformed ({type(error).__name__})") from error
     ignored = node.ignored()

@@ -59,10 +59,8 @@ def read_model(source: str | Path | bytes | ModelProto) -> ModelProto:
             raise ModelError("the bytes are no ONNX model", hint=_DAMAGED) from error
     else:
         model = source
-    try:
-        _check_model(model)
-    except UnicodeDecodeError as error:
-        raise ModelError("a name in the model is not UTF-8", hint=_DAMAGED) from error
+    _check_model(model)
+    _check_names(model)
     return model
 
 
@@ -97,6 +95,19 @@ def _check_model(model: ModelProto) -> None:
         raise ModelError("the model holds sparse tensors", hint="store its weights as dense initializers")
     for tensor in model.graph.initializer:
         _check_tensor(tensor)
+
+
+def _check_names(model: ModelProto) -> None:
+    """Protobuf hands on names that are not UTF-8 as bytes."""
+    graph = model.graph
+    names: list[object] = [graph.name, model.producer_name]
+    names += [entry.domain for entry in model.opset_import]
+    names += [value.name for value in (*graph.input, *graph.output, *graph.initializer)]
+    for node in graph.node:
+        names += [node.name, node.op_type, node.domain, *node.input, *node.output]
+        names += [attribute.name for attribute in node.attribute]
+    if not all(isinstance(name, str) for name in names):
+        raise ModelError("a name in the model is not UTF-8", hint=_DAMAGED)
 
 
 def opsets_of(model: ModelProto) -> dict[str, int]:
