@@ -34,8 +34,7 @@
 mod keys;
 mod pack;
 mod reader;
-
-use tacit_ring::{Eval, Poly};
+mod writer;
 
 use crate::cipher::{Ciphertext, ParametersTag, check_scale};
 use crate::error::{CkksError, Result};
@@ -44,6 +43,7 @@ use crate::keys::Stream;
 use crate::params::Parameters;
 use pack::{pack, packed_len, unpack};
 use reader::{HEADER_BYTES, Reader};
+use writer::Writer;
 
 /// Largest object that is read: 4 GiB.
 pub const MAX_BYTES: usize = 1 << 32;
@@ -86,19 +86,32 @@ impl Ciphertext {
 
     /// The binary form; seeded ciphertexts stay seeded (half the size). Fails for other parameters.
     pub fn to_bytes(&self, params: &Parameters) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; self.wire_len(params)];
+        self.write_bytes(params, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// [`Self::to_bytes`] into memory of [`Self::wire_len`] bytes. Panics when it has another length.
+    pub fn write_bytes(&self, params: &Parameters, bytes: &mut [u8]) -> Result<()> {
         self.tag.check(params, "ciphertext")?;
+        assert_eq!(
+            bytes.len(),
+            self.wire_len(params),
+            "memory of another length than the object"
+        );
         let flags = if self.seed.is_some() { FLAG_SEEDED } else { 0 };
-        let mut out = begin(params, Kind::Ciphertext, flags, self.wire_len(params));
+        let mut writer = Writer::begin(bytes, params, Kind::Ciphertext, flags);
         // Levels are below 96 and degrees at most 2.
-        out.extend([self.level as u8, self.degree() as u8, 0, 0]);
-        out.extend(self.scale.to_le_bytes());
-        out.extend(self.seed.iter().flatten());
+        writer.put(&[self.level as u8, self.degree() as u8, 0, 0]);
+        writer.put(&self.scale.to_le_bytes());
+        writer.put(self.seed.as_ref().map_or(&[], |seed| seed));
         for (i, part) in self.parts.iter().enumerate() {
             if i != 1 || self.seed.is_none() {
-                pack_rows(&mut out, params, part, 0..=self.level);
+                writer.rows(params, part, 0..=self.level);
             }
         }
-        Ok(finish(out))
+        writer.finish();
+        Ok(())
     }
 
     /// Reads the binary form; the errors are listed in the module documentation.
@@ -169,32 +182,6 @@ fn rows_len(params: &Parameters, primes: impl Iterator<Item = usize>) -> u64 {
     primes
         .map(|prime| packed_len(params.n(), params.modulus(prime)) as u64)
         .sum()
-}
-
-fn pack_rows(
-    out: &mut Vec<u8>,
-    params: &Parameters,
-    poly: &Poly<Eval>,
-    primes: impl Iterator<Item = usize>,
-) {
-    for (row, prime) in primes.enumerate() {
-        pack(out, poly.row(row), params.modulus(prime));
-    }
-}
-
-fn begin(params: &Parameters, kind: Kind, flags: u8, length: usize) -> Vec<u8> {
-    let mut out = Vec::with_capacity(length);
-    out.extend(MAGIC);
-    out.extend(VERSION.to_le_bytes());
-    out.extend([kind as u8, flags]);
-    out.extend(params.hash());
-    out
-}
-
-fn finish(mut out: Vec<u8>) -> Vec<u8> {
-    let sum = checksum(&out);
-    out.extend(sum);
-    out
 }
 
 fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_BYTES] {

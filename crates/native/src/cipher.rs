@@ -140,8 +140,9 @@ impl PyCiphertext {
 
     /// The binary form.
     fn to_bytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        let bytes = detached(py, || self.ciphertext.to_bytes(&self.params))?;
-        Ok(PyBytes::new(py, &bytes))
+        PyBytes::new_with(py, self.ciphertext.wire_len(&self.params), |bytes| {
+            detached(py, || self.ciphertext.write_bytes(&self.params, bytes))
+        })
     }
 
     /// Reads the binary form.

@@ -317,8 +317,9 @@ impl PyEvaluationKeys {
 
     /// The binary form.
     fn to_bytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        let bytes = detached(py, || self.keys.to_bytes(&self.params))?;
-        Ok(PyBytes::new(py, &bytes))
+        PyBytes::new_with(py, self.keys.wire_len(&self.params), |bytes| {
+            detached(py, || self.keys.write_bytes(&self.params, bytes))
+        })
     }
 
     /// Reads the binary form.

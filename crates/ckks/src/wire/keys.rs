@@ -3,10 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::reader::{HEADER_BYTES, Reader};
-use super::{
-    CHECKSUM_BYTES, FLAG_RELINEARIZATION, Kind, SEED_BYTES, begin, finish, malformed, pack_rows,
-    rows_len,
-};
+use super::writer::Writer;
+use super::{CHECKSUM_BYTES, FLAG_RELINEARIZATION, Kind, SEED_BYTES, malformed, rows_len};
 use crate::cipher::ParametersTag;
 use crate::error::Result;
 use crate::keys::{EvaluationKeys, PublicKey, SecretKey, Stream, SwitchingKey};
@@ -19,10 +17,12 @@ impl PublicKey {
     /// The binary form.
     pub fn to_bytes(&self) -> Vec<u8> {
         let params = self.params();
-        let mut out = begin(params, Kind::PublicKey, 0, public_key_len(params) as usize);
-        out.extend(self.seed);
-        pack_rows(&mut out, params, &self.b, 0..=params.max_level());
-        finish(out)
+        let mut bytes = vec![0; public_key_len(params) as usize];
+        let mut writer = Writer::begin(&mut bytes, params, Kind::PublicKey, 0);
+        writer.put(&self.seed);
+        writer.rows(params, &self.b, 0..=params.max_level());
+        writer.finish();
+        bytes
     }
 
     /// Reads the binary form; the errors are listed in [`crate::wire`].
@@ -62,27 +62,40 @@ impl EvaluationKeys {
 
     /// The binary form; halves a are stored as their seeds. Fails for other parameters.
     pub fn to_bytes(&self, params: &Parameters) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; self.wire_len(params)];
+        self.write_bytes(params, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// [`Self::to_bytes`] into memory of [`Self::wire_len`] bytes. Panics when it has another length.
+    pub fn write_bytes(&self, params: &Parameters, bytes: &mut [u8]) -> Result<()> {
         self.tag.check(params, "evaluation keys")?;
+        assert_eq!(
+            bytes.len(),
+            self.wire_len(params),
+            "memory of another length than the object"
+        );
         let flags = if self.relinearization.is_some() {
             FLAG_RELINEARIZATION
         } else {
             0
         };
-        let mut out = begin(params, Kind::EvaluationKeys, flags, self.wire_len(params));
+        let mut writer = Writer::begin(bytes, params, Kind::EvaluationKeys, flags);
         // There are at most N Galois elements.
-        out.extend((self.galois.len() as u32).to_le_bytes());
-        out.extend([0; 4]);
+        writer.put(&(self.galois.len() as u32).to_le_bytes());
+        writer.put(&[0; 4]);
         for (element, key) in self.in_wire_order() {
-            out.extend(element.to_le_bytes());
-            out.extend((key.level as u64).to_le_bytes());
-            out.extend(key.seed);
+            writer.put(&element.to_le_bytes());
+            writer.put(&(key.level as u64).to_le_bytes());
+            writer.put(&key.seed);
         }
         for (_, key) in self.in_wire_order() {
             for (b, _) in &key.digits {
-                pack_rows(&mut out, params, b, key_primes(params, key.level));
+                writer.rows(params, b, key_primes(params, key.level));
             }
         }
-        Ok(finish(out))
+        writer.finish();
+        Ok(())
     }
 
     /// Reads the binary form; the errors are listed in [`crate::wire`].
@@ -235,16 +248,18 @@ impl SecretKey {
     /// The secret itself, unprotected: for the owner's key store only. The caller wipes the bytes.
     pub fn reveal_bytes(&self) -> Vec<u8> {
         let params = self.params();
-        // The capacity is exact: a growing vector would leave copies behind.
-        let mut out = begin(params, Kind::SecretKey, 0, secret_key_len(params) as usize);
-        for four in self.reveal_coefficients().chunks_exact(4) {
-            out.push(
-                four.iter()
-                    .rev()
-                    .fold(0, |byte, &c| byte << 2 | (c as u8 & 3)),
-            );
+        // The length is exact: a growing vector would leave copies behind.
+        let mut bytes = vec![0; secret_key_len(params) as usize];
+        let mut writer = Writer::begin(&mut bytes, params, Kind::SecretKey, 0);
+        let packed = writer.reserve(params.n() / 4).iter_mut();
+        for (byte, four) in packed.zip(self.reveal_coefficients().chunks_exact(4)) {
+            *byte = four
+                .iter()
+                .rev()
+                .fold(0, |byte, &c| (byte << 2) | (c as u8 & 3));
         }
-        finish(out)
+        writer.finish();
+        bytes
     }
 
     /// Reads what [`Self::reveal_bytes`] wrote; the errors are listed in [`crate::wire`].

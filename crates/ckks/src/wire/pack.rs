@@ -10,11 +10,8 @@ pub(super) fn packed_len(n: usize, m: &Modulus) -> usize {
     n / 8 * m.bits() as usize
 }
 
-/// Appends the packed row. Residues are canonical.
-pub(super) fn pack(out: &mut Vec<u8>, row: &[u64], m: &Modulus) {
-    let start = out.len();
-    out.resize(start + packed_len(row.len(), m), 0);
-    let out = &mut out[start..];
+/// Packs the row into `out`, of [`packed_len`]. Residues are canonical.
+pub(super) fn pack(out: &mut [u8], row: &[u64], m: &Modulus) {
     sized!(m.bits(), pack_sized(out, row));
 }
 
@@ -40,32 +37,46 @@ macro_rules! sized {
 }
 use sized;
 
+/// Eight residues to `BITS` bytes by way of whole words. All bounds are constants: the loops unroll without a branch.
 fn pack_sized<const BITS: usize>(out: &mut [u8], row: &[u64]) {
-    for (group, bytes) in row.chunks_exact(8).zip(out.chunks_exact_mut(BITS)) {
-        // At most seven bits wait in `rest`, so a residue of 50 bits always fits on top.
-        let (mut rest, mut waiting, mut at) = (0u64, 0, 0);
-        for &residue in group {
-            rest |= residue << waiting;
-            waiting += BITS;
-            let whole = waiting / 8;
-            bytes[at..at + whole].copy_from_slice(&rest.to_le_bytes()[..whole]);
-            rest >>= 8 * whole;
-            waiting -= 8 * whole;
-            at += whole;
+    for (group, bytes) in row
+        .as_chunks::<8>()
+        .0
+        .iter()
+        .zip(out.chunks_exact_mut(BITS))
+    {
+        let mut words = [0u64; 8];
+        for (i, residue) in group.iter().enumerate() {
+            let (at, shift) = (i * BITS / 64, i * BITS % 64);
+            words[at] |= residue << shift;
+            if shift + BITS > 64 {
+                words[at + 1] |= residue >> (64 - shift);
+            }
         }
+        let (whole, last) = bytes.split_at_mut(BITS / 8 * 8);
+        for (bytes, word) in whole.chunks_exact_mut(8).zip(words) {
+            bytes.copy_from_slice(&word.to_le_bytes());
+        }
+        last.copy_from_slice(&words[BITS / 8].to_le_bytes()[..BITS % 8]);
     }
 }
 
 fn unpack_sized<const BITS: usize>(row: &mut [u64], bytes: &[u8], q: u64) -> bool {
     let mask = (1u64 << BITS) - 1;
     let mut excess = 0;
-    for (group, bytes) in row.chunks_exact_mut(8).zip(bytes.chunks_exact(BITS)) {
+    for (group, bytes) in row
+        .as_chunks_mut::<8>()
+        .0
+        .iter_mut()
+        .zip(bytes.chunks_exact(BITS))
+    {
         for (i, residue) in group.iter_mut().enumerate() {
+            // The eight bytes that hold the residue, moved back where they would leave the group.
             let first = (i * BITS / 8).min(BITS - 8);
             let mut word = [0; 8];
             word.copy_from_slice(&bytes[first..first + 8]);
             *residue = u64::from_le_bytes(word) >> (i * BITS - 8 * first) & mask;
-            // The top bit is set when residue >= q.
+            // The top bit is set when the residue is not below q.
             excess |= (q - 1).wrapping_sub(*residue);
         }
     }
