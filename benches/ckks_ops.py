@@ -61,7 +61,7 @@ SHAPES = (
 def ntt_rows(*, quick: bool) -> Iterator[Row]:
     """The forward transform of one row, against the recorded figures of HEXL; checked against the portable path."""
     for log_n, hexl in HEXL_US.items():
-        repeats = 200 if quick else 2000
+        repeats = 50 if quick else 2000
         fastest = min(_native._bench_ntt(log_n, repeats, _native.cpu_path()) for _ in range(5))
         yield Row(
             task="ntt",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module, metadata
 from typing import Any, Protocol
 
@@ -55,28 +56,36 @@ class TacitEngine:
         self._rotations = list(range(1, rotations + 1))
         self._secret = _native.SecretKey.generate(params.native)
         self._public = self._secret.public_key()
-        self._keys = self._secret.evaluation_keys(rotations=self._rotations, relinearize=True, threads=2)
         # At the scale of the top level a product lands near the nominal scale again.
         self._scale = params.scales[-1]
         self._plain = [self._params.encode(values, scale=self._scale) for values in (x, y)]
         self._cipher = [self._secret.encrypt(plain) for plain in self._plain]
-        self.set_threads(threads)
-        self._product = self._run.mul_plain(self._cipher[0], self._plain[1])
+        self._threads = threads
+        self._evaluators: dict[tuple[int, bool], _native.Evaluator] = {}
 
     def set_threads(self, threads: int) -> None:
-        """Another number of threads for the operations of the evaluator."""
-        self._run = _native.Evaluator(self._params, self._keys, threads=threads)
+        """Another number of threads for the operations that follow."""
+        self._threads = threads
 
-    @property
-    def log_qp(self) -> float:
-        """Bits of the modulus."""
-        return self._params.log_qp
+    @cached_property
+    def _keys(self) -> _native.EvaluationKeys:
+        return self._secret.evaluation_keys(rotations=self._rotations, relinearize=True, threads=2)
+
+    def _evaluator(self, *, with_keys: bool) -> _native.Evaluator:
+        """Made once for each number of threads, and with keys only when they are needed."""
+        kind = self._threads, with_keys
+        if kind not in self._evaluators:
+            keys = self._keys if with_keys else None
+            self._evaluators[kind] = _native.Evaluator(self._params, keys, threads=self._threads)
+        return self._evaluators[kind]
 
     def operation(self, task: str) -> Operation | None:
         """The operation of this name."""
-        run, x, y = self._run, self._x, self._y
+        with_keys = task in {"rotate", "rotate-hoisted", "mul-relin-rescale"}
+        run, x, y = self._evaluator(with_keys=with_keys), self._x, self._y
         a, b = self._cipher
-        one_key = self._keys.size_bytes // (len(self._rotations) + 1)
+        product = run.mul_plain(a, self._plain[1])
+        one_key = self._keys.size_bytes // (len(self._rotations) + 1) if with_keys else None
         table: dict[str, tuple[Callable[[], Any], Array, int | None]] = {
             "rotate": (lambda: run.rotate(a, 1), np.roll(x, -1), one_key),
             "rotate-hoisted": (
@@ -87,7 +96,7 @@ class TacitEngine:
             "mul-relin-rescale": (lambda: run.mul_relin_rescale(a, b), x * y, one_key),
             "add": (lambda: run.add(a, b), x + y, None),
             "mul-plain": (lambda: run.mul_plain(a, self._plain[1]), x * y, None),
-            "rescale": (lambda: run.rescale(self._product), x * y, None),
+            "rescale": (lambda: run.rescale(product), x * y, None),
             "encrypt": (lambda: self._public.encrypt(self._plain[0]), x, None),
         }
         if task == "decrypt":
@@ -120,10 +129,7 @@ class SealEngine:
         generator = seal.KeyGenerator(context)
         public = seal.PublicKey()
         generator.create_public_key(public)
-        self._relin, self._galois = seal.RelinKeys(), seal.GaloisKeys()
-        generator.create_relin_keys(self._relin)
-        # Rotation by one slot; the list holds exponents of X, and SEAL's rotations are powers of 3.
-        generator.create_galois_keys([3], self._galois)
+        self._generator = generator
         self._encryptor = seal.Encryptor(context, public)
         self._decryptor = seal.Decryptor(context, generator.secret_key())
         self._encoder = seal.CKKSEncoder(context)
@@ -138,6 +144,19 @@ class SealEngine:
             self._cipher.append(cipher)
         self._product = seal.Ciphertext()
         self._run.multiply_plain(self._cipher[0], self._plain[1], self._product)
+
+    @cached_property
+    def _relin(self) -> Any:
+        keys = self._seal.RelinKeys()
+        self._generator.create_relin_keys(keys)
+        return keys
+
+    @cached_property
+    def _galois(self) -> Any:
+        """For a rotation by one slot; the list holds exponents of X, and SEAL's rotations are powers of 3."""
+        keys = self._seal.GaloisKeys()
+        self._generator.create_galois_keys([3], keys)
+        return keys
 
     def operation(self, task: str) -> Operation | None:
         """The operation of this name; SEAL does not hoist, so several rotations are single ones."""

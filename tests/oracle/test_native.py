@@ -68,7 +68,7 @@ def world(request: pytest.FixtureRequest) -> World:
     return World(request.param)
 
 
-def _same(got: Ciphertext, expected: Ciphertext) -> None:
+def same(got: Ciphertext, expected: Ciphertext) -> None:
     assert got.level == expected.level and len(got.parts) == len(expected.parts)
     assert got.scale == pytest.approx(expected.scale, rel=1e-14)
     assert got.parts == expected.parts
@@ -163,16 +163,16 @@ def test_operations_without_keys(world: World) -> None:
     run, model = world.evaluator, world.model
     x, y = world.fresh(world.top), world.fresh(world.top)
     a, b = world.read(x), world.read(y)
-    _same(world.read(run.add(x, y)), model.add(a, b))
-    _same(world.read(run.sub(x, y)), model.add(a, model.negate(b)))
-    _same(world.read(run.neg(x)), model.negate(a))
+    same(world.read(run.add(x, y)), model.add(a, b))
+    same(world.read(run.sub(x, y)), model.add(a, model.negate(b)))
+    same(world.read(run.neg(x)), model.negate(a))
     product = run.mul(x, y)
-    _same(world.read(product), model.multiply(a, b))
-    _same(world.read(run.square(x)), model.multiply(a, a))
-    _same(world.read(run.rescale(product)), model.rescale(model.multiply(a, b)))
+    same(world.read(product), model.multiply(a, b))
+    same(world.read(run.square(x)), model.multiply(a, a))
+    same(world.read(run.rescale(product)), model.rescale(model.multiply(a, b)))
     for level in range(world.top):
-        _same(world.read(run.drop_level(x, level)), model.drop_level(a, level))
-    _same(
+        same(world.read(run.drop_level(x, level)), model.drop_level(a, level))
+    same(
         world.read(run.add(product, run.neg(product))),
         model.add(model.multiply(a, b), model.negate(model.multiply(a, b))),
     )
@@ -186,18 +186,16 @@ def test_plain_operands(world: World) -> None:
     message = polynomial.from_rows(plaintext.residues().tolist(), model.q)
     modulus = model.modulus(world.top)
     summed = (polynomial.add(a.parts[0], message, modulus), a.parts[1])
-    _same(world.read(run.add_plain(x, plaintext)), Ciphertext(summed, a.level, a.scale))
-    _same(world.read(run.mul_plain(x, plaintext)), model.multiply_plain(a, message, world.scale))
+    same(world.read(run.add_plain(x, plaintext)), Ciphertext(summed, a.level, a.scale))
+    same(world.read(run.mul_plain(x, plaintext)), model.multiply_plain(a, message, world.scale))
     # A plaintext of a higher level serves a ciphertext of a lower one.
     low = run.drop_level(x, 1)
     expected = model.multiply_plain(model.drop_level(a, 1), message, world.scale)
-    _same(world.read(run.mul_plain(low, plaintext)), expected)
+    same(world.read(run.mul_plain(low, plaintext)), expected)
     constant = [round(0.3 * world.scale)] + [0] * (model.n - 1)
-    _same(
-        world.read(run.mul_const(x, 0.3, scale=world.scale)), model.multiply_plain(a, constant, world.scale)
-    )
+    same(world.read(run.mul_const(x, 0.3, scale=world.scale)), model.multiply_plain(a, constant, world.scale))
     shifted = (polynomial.add(a.parts[0], constant, modulus), a.parts[1])
-    _same(world.read(run.add_const(x, 0.3)), Ciphertext(shifted, a.level, a.scale))
+    same(world.read(run.add_const(x, 0.3)), Ciphertext(shifted, a.level, a.scale))
 
 
 def test_key_switching_at_every_level(world: World) -> None:
@@ -207,17 +205,17 @@ def test_key_switching_at_every_level(world: World) -> None:
         x, y = world.fresh(level), world.fresh(level)
         a, b = world.read(x), world.read(y)
         product = model.multiply(a, b)
-        _same(world.read(run.relinearize(run.mul(x, y))), model.relinearize(product, relinearization))
+        same(world.read(run.relinearize(run.mul(x, y))), model.relinearize(product, relinearization))
         for steps in (1, 3, *((2,) if level <= 1 else ())):
             g = model.rotation_element(steps)
-            _same(world.read(run.rotate(x, steps)), model.apply_galois(a, g, world.key(g)))
+            same(world.read(run.rotate(x, steps)), model.apply_galois(a, g, world.key(g)))
         g = 2 * model.n - 1
-        _same(world.read(run.conjugate(x)), model.apply_galois(a, g, world.key(g)))
+        same(world.read(run.conjugate(x)), model.apply_galois(a, g, world.key(g)))
         if level > 0:
             fused = model.multiply_relinearize_rescale(a, b, relinearization)
-            _same(world.read(run.mul_relin_rescale(x, y)), fused)
+            same(world.read(run.mul_relin_rescale(x, y)), fused)
             fused = model.multiply_relinearize_rescale(a, a, relinearization)
-            _same(world.read(run.square_relin_rescale(x)), fused)
+            same(world.read(run.square_relin_rescale(x)), fused)
 
 
 def test_hoisting_changes_nothing(world: World) -> None:
