@@ -16,6 +16,15 @@ pub(crate) fn index_of_row(params: &Parameters, level: usize, row: usize) -> usi
     }
 }
 
+/// The row of the prime with this index in a polynomial over Q_level·P; the reverse of [`index_of_row`].
+pub(crate) fn row_of_index(params: &Parameters, level: usize, index: usize) -> usize {
+    if index <= level {
+        index
+    } else {
+        index - params.q().len() + (level + 1)
+    }
+}
+
 /// Indices of the special primes.
 pub(crate) fn special(params: &Parameters) -> Range<usize> {
     params.q().len()..len(params)

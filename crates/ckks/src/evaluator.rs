@@ -11,7 +11,7 @@ use crate::cipher::{Ciphertext, ParametersTag, Plaintext, check_equal_scales, ch
 use crate::encoding::encode_constant;
 use crate::error::{CkksError, Result};
 use crate::keys::{EvaluationKeys, SwitchingKey};
-use crate::keyswitch::Context;
+use crate::keyswitch::{Context, Pair};
 use crate::params::Parameters;
 use crate::workers::Workers;
 use core::fmt;
@@ -222,8 +222,13 @@ impl Evaluator {
         }
     }
 
+    /// Two polynomials over Q_level, not yet written.
+    fn new_pair(&self, level: usize) -> Pair {
+        [0, 1].map(|_| Poly::uninit_pooled(self.params.n(), level + 1))
+    }
+
     /// A result of degree 1 from its two parts.
-    fn pair(&self, parts: [Poly<Eval>; 2], level: usize, scale: f64) -> Ciphertext {
+    fn pair(&self, parts: Pair, level: usize, scale: f64) -> Ciphertext {
         Ciphertext {
             parts: parts.into(),
             level,

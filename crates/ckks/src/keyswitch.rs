@@ -3,19 +3,21 @@
 //! With digits of K primes, Q_d the product of digit d and P that of the special primes:
 //!
 //! 1. [`Decomposition`]: one inverse transform per row of the operand, times (Q_d/q_i)^-1, centred.
-//! 2. For each prime of Q_l·P in turn, so that all of it stays in the second-level cache: convert each digit to the
-//!    prime, transform, and take the inner product of all digits with both halves of the key in one pass. Rows of
-//!    the digit itself are the operand unchanged. Rows of P go straight back to coefficients, scaled for step 3.
-//! 3. [`mod_down`]: for each prime of Q_l, convert from P, transform, subtract, multiply by P^-1.
+//! 2. For each prime p_k that is divided by at the end: convert each digit to the prime, transform, take the inner
+//!    product of all digits with both halves of the key in one pass, and go straight back to scaled coefficients.
+//! 3. For each prime that remains: the same inner product, then at once the division: convert the rows of step 2,
+//!    transform, subtract, multiply by P^-1, add, permute, write. The sum over Q_l·P never exists as a whole; what
+//!    belongs to one prime stays in the second-level cache from the conversion to the last write.
 //!
-//! The operand is never rotated: the key is made for the inverse rotation and the permutation is the last write.
+//! Rows of a digit modulo its own primes are those of the operand, unchanged. The operand is never rotated: the key
+//! is made for the inverse rotation and the permutation is the last write.
 mod digits;
 mod moddown;
 mod tables;
 
 pub(crate) use digits::Decomposition;
-pub(crate) use moddown::{mod_down, mod_down_to, rescale, scale_source};
-pub(crate) use tables::{BaseConversion, KeySwitchTables};
+pub(crate) use moddown::{Quotient, mod_down_to, rescale, scale_source};
+pub(crate) use tables::{BaseConversion, KeySwitchTables, Source};
 
 use crate::chain;
 use crate::keys::SwitchingKey;
@@ -81,32 +83,97 @@ impl SwitchingKey {
     }
 }
 
-/// Steps 1 and 2: Σ digit_j(operand)·(b_j, a_j), plus (d0, d1)·P where given, ready for division by `division`.
-pub(crate) fn multiply_by_key(
-    cx: Context<'_>,
-    operand: &Poly<Eval>,
-    level: usize,
-    key: &SwitchingKey,
-    added: Option<&Pair>,
-    division: &BaseConversion,
-) -> Pair {
-    let decomposition = Decomposition::new(cx, operand, level);
-    let mut out = new_pair(cx, level);
-    decomposition.for_each_row(cx, pair_rows(&mut out), |row, digits, [out0, out1]| {
-        let index = chain::index_of_row(cx.params, level, row);
-        let (m, path) = (cx.params.modulus(index), cx.path());
-        let (b, a) = key.rows(level, row, digits.len());
-        match added {
-            Some([d0, d1]) if row <= level => {
-                let p = cx.tables().special_product(row);
-                kernel::mul_scalar(path, out0, d0.row(row), p, m);
-                kernel::mul_scalar(path, out1, d1.row(row), p, m);
-                kernel::inner_product2_add(path, out0, out1, digits, &b, &a, m);
+/// Writes what an inner product is added to: (row, first part, second part).
+type Start<'a> = &'a (dyn Fn(usize, &mut [u64], &mut [u64]) + Sync);
+
+/// A decomposed operand, the key for it, and what the result is divided by.
+pub(crate) struct Switch<'a> {
+    pub(crate) digits: &'a Decomposition<'a>,
+    pub(crate) key: &'a SwitchingKey,
+    /// From P, or from q_level·P.
+    pub(crate) division: &'a BaseConversion,
+    /// Added before the division, on rows of q; the callee multiplies by P.
+    pub(crate) start: Option<Start<'a>>,
+}
+
+impl Switch<'_> {
+    /// Steps 2 and 3 for the primes q_0, q_1, … of `outputs`; `finish` is called with each row of each part.
+    pub(crate) fn divide<T: Send>(
+        &self,
+        cx: Context<'_>,
+        outputs: Vec<T>,
+        finish: impl Fn(Quotient<'_>, &mut T) + Sync,
+    ) {
+        let (n, level) = (cx.params.n(), self.digits.level());
+        let words = n * 4 * (cx.params.dnum(level) + 1);
+        let mut divided: Pair = [0, 1].map(|_| Poly::uninit_pooled(n, self.division.sources.len()));
+        let items = self
+            .division
+            .sources
+            .iter()
+            .zip(pair_rows(&mut divided))
+            .collect();
+        cx.workers.for_each(
+            items,
+            words,
+            |(source, [u0, u1]): (&Source, [&mut [u64]; 2])| {
+                self.sum_row(
+                    cx,
+                    chain::row_of_index(cx.params, level, source.index),
+                    u0,
+                    u1,
+                );
+                source.scale_row(cx, u0);
+                source.scale_row(cx, u1);
+            },
+        );
+        let sources = [0, 1].map(|part: usize| divided[part].rows_ref());
+        let items = outputs.into_iter().enumerate().collect();
+        cx.workers
+            .for_each(items, words, |(row, mut output): (usize, T)| {
+                let [mut u0, mut u1, mut converted] =
+                    [0, 1, 2].map(|_| Poly::<Eval>::uninit_pooled(n, 1));
+                self.sum_row(cx, row, u0.row_mut(0), u1.row_mut(0));
+                for (part, x) in [&mut u0, &mut u1].into_iter().enumerate() {
+                    digits::extend_row(
+                        cx,
+                        self.division,
+                        &sources[part],
+                        row,
+                        converted.row_mut(0),
+                    );
+                    let inverse = &self.division.target(row).inverse;
+                    let (m, converted) = (cx.params.modulus(row), converted.row(0));
+                    finish(
+                        Quotient {
+                            part,
+                            row,
+                            m,
+                            x: x.row_mut(0),
+                            converted,
+                            inverse,
+                        },
+                        &mut output,
+                    );
+                }
+            });
+    }
+
+    /// Row `row` of start + Σ digit_j·(b_j, a_j), over Q_level·P.
+    fn sum_row(&self, cx: Context<'_>, row: usize, u0: &mut [u64], u1: &mut [u64]) {
+        let level = self.digits.level();
+        let m = cx
+            .params
+            .modulus(chain::index_of_row(cx.params, level, row));
+        self.digits.with_row(cx, row, |digits| {
+            let (b, a) = self.key.rows(level, row, digits.len());
+            match self.start {
+                Some(start) if row <= level => {
+                    start(row, u0, u1);
+                    kernel::inner_product2_add(cx.path(), u0, u1, digits, &b, &a, m);
+                }
+                _ => kernel::inner_product2(cx.path(), u0, u1, digits, &b, &a, m),
             }
-            _ => kernel::inner_product2(path, out0, out1, digits, &b, &a, m),
-        }
-        scale_source(cx, division, index, out0);
-        scale_source(cx, division, index, out1);
-    });
-    out
+        });
+    }
 }

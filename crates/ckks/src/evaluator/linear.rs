@@ -192,7 +192,7 @@ impl Evaluator {
         mod_down_to(
             cx,
             division,
-            &mut total,
+            &total,
             if rescaled { level } else { level + 1 },
         )
     }
@@ -205,7 +205,7 @@ impl Evaluator {
             times_p,
         } = sum;
         let operand = if times_p {
-            let down = mod_down_to(cx, cx.tables().mod_down(), &mut [second], level + 1);
+            let down = mod_down_to(cx, cx.tables().mod_down(), &[second], level + 1);
             down.into_iter().next()
         } else {
             Some(second)

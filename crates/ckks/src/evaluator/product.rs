@@ -2,7 +2,7 @@
 use super::Evaluator;
 use crate::cipher::Ciphertext;
 use crate::error::{CkksError, Result};
-use crate::keyswitch::{self, Pair, multiply_by_key};
+use crate::keyswitch::{self, Decomposition, Switch, pair_rows};
 use tacit_ring::{Eval, Poly, kernel};
 
 impl Evaluator {
@@ -13,12 +13,7 @@ impl Evaluator {
     /// [`CkksError::ScaleOverflow`], [`CkksError::ParametersMismatch`].
     pub fn mul(&self, a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext> {
         let scale = self.check_factors("mul", a, b)?;
-        let ([d0, d1], d2) = self.tensor(a, b);
-        Ok(Ciphertext {
-            parts: vec![d0, d1, d2],
-            scale,
-            ..self.header(a)
-        })
+        Ok(self.tensor(a, b, scale))
     }
 
     /// a² of degree 2; the scale is squared.
@@ -27,12 +22,7 @@ impl Evaluator {
     /// As [`Self::mul`].
     pub fn square(&self, a: &Ciphertext) -> Result<Ciphertext> {
         let scale = self.check_factors("square", a, a)?;
-        let ([d0, d1], d2) = self.tensor_square(a);
-        Ok(Ciphertext {
-            parts: vec![d0, d1, d2],
-            scale,
-            ..self.header(a)
-        })
+        Ok(self.tensor(a, a, scale))
     }
 
     /// The same message with degree 1.
@@ -43,16 +33,23 @@ impl Evaluator {
     pub fn relinearize(&self, a: &Ciphertext) -> Result<Ciphertext> {
         self.check_degree("relinearize", a, 2)?;
         let key = self.relinearization_key(a.level)?;
-        let parts = self.workers.enter(|| {
-            let (cx, division) = (self.context(), self.context().tables().mod_down());
-            let mut pair = multiply_by_key(cx, &a.parts[2], a.level, key, None, division);
-            let [mut u0, mut u1] =
-                [0, 1].map(|_| Poly::<Eval>::uninit_pooled(self.params.n(), a.level + 1));
-            let outputs = vec![u0.rows_mut(), u1.rows_mut()];
-            keyswitch::mod_down(cx, division, &mut pair, outputs, |quotient, out| {
-                quotient.write_sum(cx, out, a.parts[quotient.part].row(quotient.row));
+        let mut parts = self.new_pair(a.level);
+        self.workers.enter(|| {
+            let cx = self.context();
+            let (digits, division) = (
+                &Decomposition::new(cx, &a.parts[2], a.level),
+                cx.tables().mod_down(),
+            );
+            let switch = Switch {
+                digits,
+                key,
+                division,
+                start: None,
+            };
+            switch.divide(cx, pair_rows(&mut parts), |quotient, out| {
+                let (part, row) = (quotient.part, quotient.row);
+                quotient.write_sum(cx, out[part], a.parts[part].row(row));
             });
-            [u0, u1]
         });
         Ok(self.pair(parts, a.level, a.scale))
     }
@@ -64,7 +61,7 @@ impl Evaluator {
     /// As [`Self::mul`], [`Self::relinearize`] and [`Self::rescale`].
     pub fn mul_relin_rescale(&self, a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext> {
         let scale = self.check_factors("mul_relin_rescale", a, b)?;
-        self.relin_rescale("mul_relin_rescale", a.level, scale, || self.tensor(a, b))
+        self.relin_rescale("mul_relin_rescale", a, b, scale)
     }
 
     /// a², relinearised and rescaled: [`Self::mul_relin_rescale`] with one product less.
@@ -73,9 +70,7 @@ impl Evaluator {
     /// As [`Self::mul_relin_rescale`].
     pub fn square_relin_rescale(&self, a: &Ciphertext) -> Result<Ciphertext> {
         let scale = self.check_factors("square_relin_rescale", a, a)?;
-        self.relin_rescale("square_relin_rescale", a.level, scale, || {
-            self.tensor_square(a)
-        })
+        self.relin_rescale("square_relin_rescale", a, a, scale)
     }
 
     /// Divides message and modulus by q_level, rounded; one level is used and the scale is divided by q_level.
@@ -118,60 +113,64 @@ impl Evaluator {
     fn relin_rescale(
         &self,
         op: &'static str,
-        level: usize,
+        a: &Ciphertext,
+        b: &Ciphertext,
         scale: f64,
-        tensor: impl FnOnce() -> (Pair, Poly<Eval>) + Send,
     ) -> Result<Ciphertext> {
+        let level = a.level;
         let scale = self.rescaled(op, level, scale)?;
         let key = self.relinearization_key(level)?;
-        let parts = self.workers.enter(|| {
+        let mut parts = self.new_pair(level - 1);
+        self.workers.enter(|| {
             let (cx, division) = (
                 self.context(),
                 self.context().tables().mod_down_rescale(level),
             );
-            let (added, d2) = tensor();
-            let mut pair = multiply_by_key(cx, &d2, level, key, Some(&added), division);
-            keyswitch::mod_down_to(cx, division, &mut pair, level)
+            let digits = &Decomposition::of_written(cx, level, |row, out| {
+                let (a1, b1) = (a.parts[1].row(row), b.parts[1].row(row));
+                kernel::mul(cx.path(), out, a1, b1, &self.params.q()[row]);
+            });
+            let start = |row: usize, u0: &mut [u64], u1: &mut [u64]| {
+                let (path, m, p) = (
+                    cx.path(),
+                    &self.params.q()[row],
+                    cx.tables().special_product(row),
+                );
+                self.lower_products(a, b, row, u0, u1);
+                kernel::mul_scalar_assign(path, u0, p, m);
+                kernel::mul_scalar_assign(path, u1, p, m);
+            };
+            let switch = Switch {
+                digits,
+                key,
+                division,
+                start: Some(&start),
+            };
+            switch.divide(cx, pair_rows(&mut parts), |quotient, out| {
+                quotient.write(cx, out[quotient.part])
+            });
         });
-        let tag = crate::cipher::ParametersTag::of(&self.params);
-        Ok(Ciphertext {
-            parts,
-            level: level - 1,
-            scale,
-            seed: None,
-            tag,
-        })
+        Ok(self.pair(parts, level - 1, scale))
     }
 
-    /// (a0·b0, a0·b1 + a1·b0) and a1·b1.
-    fn tensor(&self, a: &Ciphertext, b: &Ciphertext) -> (Pair, Poly<Eval>) {
-        self.for_each_product_row(a.level, |row, [d0, d1, d2]| {
-            let (path, m) = (self.params.path(), &self.params.q()[row]);
-            let (a0, a1) = (a.parts[0].row(row), a.parts[1].row(row));
-            let (b0, b1) = (b.parts[0].row(row), b.parts[1].row(row));
-            kernel::mul(path, d0, a0, b0, m);
-            kernel::inner_product(path, d1, &[a0, a1], &[b1, b0], m);
-            kernel::mul(path, d2, a1, b1, m);
-        })
-    }
-
-    /// (a0², 2·a0·a1) and a1².
-    fn tensor_square(&self, a: &Ciphertext) -> (Pair, Poly<Eval>) {
-        self.for_each_product_row(a.level, |row, [d0, d1, d2]| {
-            let (path, m) = (self.params.path(), &self.params.q()[row]);
-            let (a0, a1) = (a.parts[0].row(row), a.parts[1].row(row));
-            kernel::mul(path, d0, a0, a0, m);
-            kernel::inner_product(path, d1, &[a0, a0], &[a1, a1], m);
-            kernel::mul(path, d2, a1, a1, m);
-        })
-    }
-
-    fn for_each_product_row(
+    /// Row `row` of a0·b0 and a0·b1 + a1·b0.
+    fn lower_products(
         &self,
-        level: usize,
-        body: impl Fn(usize, [&mut [u64]; 3]) + Sync,
-    ) -> (Pair, Poly<Eval>) {
-        let n = self.params.n();
+        a: &Ciphertext,
+        b: &Ciphertext,
+        row: usize,
+        d0: &mut [u64],
+        d1: &mut [u64],
+    ) {
+        let (path, m) = (self.params.path(), &self.params.q()[row]);
+        let (a0, a1) = (a.parts[0].row(row), a.parts[1].row(row));
+        let (b0, b1) = (b.parts[0].row(row), b.parts[1].row(row));
+        kernel::mul(path, d0, a0, b0, m);
+        kernel::inner_product(path, d1, &[a0, a1], &[b1, b0], m);
+    }
+
+    fn tensor(&self, a: &Ciphertext, b: &Ciphertext, scale: f64) -> Ciphertext {
+        let (n, level) = (self.params.n(), a.level);
         let [mut d0, mut d1, mut d2] = [0, 1, 2].map(|_| Poly::<Eval>::uninit_pooled(n, level + 1));
         let rows = d0
             .rows_mut()
@@ -182,10 +181,19 @@ impl Evaluator {
         let items = rows
             .map(|(row, ((d0, d1), d2))| (row, [d0, d1, d2]))
             .collect();
-        self.workers
-            .for_each(items, 4 * n, |(row, out): (usize, [&mut [u64]; 3])| {
-                body(row, out)
-            });
-        ([d0, d1], d2)
+        self.workers.for_each(
+            items,
+            4 * n,
+            |(row, [d0, d1, d2]): (usize, [&mut [u64]; 3])| {
+                self.lower_products(a, b, row, d0, d1);
+                let (a1, b1) = (a.parts[1].row(row), b.parts[1].row(row));
+                kernel::mul(self.params.path(), d2, a1, b1, &self.params.q()[row]);
+            },
+        );
+        Ciphertext {
+            parts: vec![d0, d1, d2],
+            scale,
+            ..self.header(a)
+        }
     }
 }

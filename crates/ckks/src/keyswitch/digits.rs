@@ -1,84 +1,159 @@
 //! Decomposition of a polynomial over Q_l into digits, and their extension to Q_l·P.
 use super::{BaseConversion, Context};
 use crate::chain;
+use std::borrow::Cow;
 use tacit_ring::{Coeff, Eval, Poly, kernel};
 
-/// The digits of `operand`, in the form from which each prime's rows are made on demand.
+/// The digits of an operand, in the form from which the rows of each prime are made.
 pub(crate) struct Decomposition<'a> {
-    operand: &'a Poly<Eval>,
+    operand: Cow<'a, Poly<Eval>>,
     /// Row i: [(x+H)·(Q_d/q_i)^-1] mod q_i, coefficients.
     scaled: Poly<Coeff>,
     level: usize,
+    /// For each row of Q_level·P all digits; empty when they are made on demand.
+    stored: Vec<Poly<Eval>>,
 }
 
 impl<'a> Decomposition<'a> {
-    /// Step 1: `level + 1` inverse transforms.
+    /// Of a polynomial over Q_level: `level + 1` inverse transforms.
     pub(crate) fn new(cx: Context<'_>, operand: &'a Poly<Eval>, level: usize) -> Self {
-        let alpha = cx.params.alpha();
         let mut scaled = Poly::<Coeff>::uninit_pooled(cx.params.n(), level + 1);
         let rows = scaled.rows_mut().into_iter().enumerate().collect();
         cx.workers
-            .for_each(rows, cx.params.n() * 4, |(i, row): (usize, &mut [u64])| {
-                let conversion = cx.tables().digit(cx.params, i / alpha, level);
-                let scale = &conversion.sources[i % alpha].scale;
-                cx.params
-                    .ntt(i)
-                    .inverse_scaled_to(cx.path(), row, operand.row(i), scale);
+            .for_each(rows, cx.params.n() * 4, |(i, out): (usize, &mut [u64])| {
+                scale_row(cx, level, i, operand.row(i), out);
             });
         Self {
-            operand,
+            operand: Cow::Borrowed(operand),
             scaled,
             level,
+            stored: Vec::new(),
         }
     }
 
-    /// Calls `body(row, digits, output)` for each row of Q_level·P; `digits[j]` is digit j modulo the row's prime in
-    /// NTT order, in [0, 4q).
+    /// Of the polynomial over Q_level whose rows are written by `write(row, out)`.
+    pub(crate) fn of_written(
+        cx: Context<'_>,
+        level: usize,
+        write: impl Fn(usize, &mut [u64]) + Sync,
+    ) -> Self {
+        let n = cx.params.n();
+        let mut operand = Poly::<Eval>::uninit_pooled(n, level + 1);
+        let mut scaled = Poly::<Coeff>::uninit_pooled(n, level + 1);
+        let rows = operand
+            .rows_mut()
+            .into_iter()
+            .zip(scaled.rows_mut())
+            .enumerate()
+            .collect();
+        cx.workers.for_each(
+            rows,
+            n * 4,
+            |(i, (row, out)): (usize, (&mut [u64], &mut [u64]))| {
+                write(i, row);
+                scale_row(cx, level, i, row, out);
+            },
+        );
+        Self {
+            operand: Cow::Owned(operand),
+            scaled,
+            level,
+            stored: Vec::new(),
+        }
+    }
+
+    /// Makes all rows now, for use with several keys.
+    pub(crate) fn store(mut self, cx: Context<'_>) -> Self {
+        let (n, digits) = (cx.params.n(), cx.params.dnum(self.level));
+        let rows = self.level + 1 + cx.params.alpha();
+        let mut stored: Vec<_> = (0..rows)
+            .map(|_| Poly::<Eval>::uninit_pooled(n, digits))
+            .collect();
+        cx.workers.for_each(
+            stored.iter_mut().enumerate().collect(),
+            n * 4 * digits,
+            |(row, out)| {
+                self.extend(cx, row, out);
+            },
+        );
+        self.stored = stored;
+        self
+    }
+
+    pub(crate) fn level(&self) -> usize {
+        self.level
+    }
+
+    /// Calls `body(digits)` with digit j modulo the prime of row `row` of Q_level·P as `digits[j]`, NTT order, [0, 4q).
+    pub(crate) fn with_row<R>(
+        &self,
+        cx: Context<'_>,
+        row: usize,
+        body: impl FnOnce(&[&[u64]]) -> R,
+    ) -> R {
+        let digits = cx.params.dnum(self.level);
+        let fresh;
+        let extended = match self.stored.get(row) {
+            Some(stored) => stored,
+            None => {
+                let mut made = Poly::<Eval>::uninit_pooled(cx.params.n(), digits);
+                self.extend(cx, row, &mut made);
+                fresh = made;
+                &fresh
+            }
+        };
+        let own = row / cx.params.alpha();
+        let choose = |j| {
+            if row <= self.level && j == own {
+                self.operand.row(row)
+            } else {
+                extended.row(j)
+            }
+        };
+        body(&(0..digits).map(choose).collect::<Vec<&[u64]>>())
+    }
+
+    /// Calls `body(row, digits, output)` for each row of Q_level·P, with digits as in [`Self::with_row`].
     pub(crate) fn for_each_row<T: Send>(
         &self,
         cx: Context<'_>,
         outputs: Vec<T>,
         body: impl Fn(usize, &[&[u64]], T) + Sync,
     ) {
-        let (params, digits) = (cx.params, cx.params.dnum(self.level));
+        let words = cx.params.n() * 4 * (cx.params.dnum(self.level) + 1);
         let items = outputs.into_iter().enumerate().collect();
-        cx.workers.for_each(
-            items,
-            params.n() * 4 * digits,
-            |(row, output): (usize, T)| {
-                let index = chain::index_of_row(params, self.level, row);
-                let mut extended = Poly::<Eval>::uninit_pooled(params.n(), digits);
-                let mut own = None;
-                for (j, target) in extended.rows_mut().into_iter().enumerate() {
-                    let conversion = cx.tables().digit(params, j, self.level);
-                    if conversion
-                        .sources
-                        .iter()
-                        .any(|source| source.index == index)
-                    {
-                        own = Some(j);
-                    } else {
-                        let sources: Vec<&[u64]> = conversion
-                            .sources
-                            .iter()
-                            .map(|source| self.scaled.row(source.index))
-                            .collect();
-                        extend_row(cx, conversion, &sources, index, target);
-                    }
-                }
-                let rows: Vec<&[u64]> = (0..digits)
-                    .map(|j| {
-                        if own == Some(j) {
-                            self.operand.row(row)
-                        } else {
-                            extended.row(j)
-                        }
-                    })
-                    .collect();
-                body(row, &rows, output);
-            },
-        );
+        cx.workers
+            .for_each(items, words, |(row, output): (usize, T)| {
+                self.with_row(cx, row, |digits| body(row, digits, output));
+            });
     }
+
+    /// Row j of `out` becomes digit j modulo the prime of row `row`; not written for the digit that has this prime.
+    fn extend(&self, cx: Context<'_>, row: usize, out: &mut Poly<Eval>) {
+        let alpha = cx.params.alpha();
+        let index = chain::index_of_row(cx.params, self.level, row);
+        for (j, target) in out.rows_mut().into_iter().enumerate() {
+            if row <= self.level && row / alpha == j {
+                continue;
+            }
+            let conversion = cx.tables().digit(cx.params, j, self.level);
+            let sources: Vec<&[u64]> = conversion
+                .sources
+                .iter()
+                .map(|source| self.scaled.row(source.index))
+                .collect();
+            extend_row(cx, conversion, &sources, index, target);
+        }
+    }
+}
+
+/// Row i of an operand as scaled coefficients of its digit.
+fn scale_row(cx: Context<'_>, level: usize, i: usize, row: &[u64], out: &mut [u64]) {
+    let alpha = cx.params.alpha();
+    let source = &cx.tables().digit(cx.params, i / alpha, level).sources[i % alpha];
+    cx.params
+        .ntt(i)
+        .inverse_scaled_to(cx.path(), out, row, &source.scale);
 }
 
 /// Conversion of scaled source rows to the prime `index`, NTT order, [0, 4q).
@@ -89,8 +164,8 @@ pub(super) fn extend_row(
     index: usize,
     out: &mut [u64],
 ) {
-    let (m, path) = (cx.params.modulus(index), cx.path());
     let target = conversion.target(index);
+    let (m, path) = (cx.params.modulus(index), cx.path());
     kernel::weighted_sum_lazy(path, out, sources, &target.weights, target.offset, m);
     cx.params.ntt(index).forward_lazy(path, out);
 }

@@ -13,16 +13,13 @@ pub(crate) fn scale_source(
     index: usize,
     row: &mut [u64],
 ) {
-    let Some(source) = conversion
+    if let Some(source) = conversion
         .sources
         .iter()
         .find(|source| source.index == index)
-    else {
-        return;
-    };
-    cx.params
-        .ntt(index)
-        .inverse_scaled(cx.path(), row, &source.scale);
+    {
+        source.scale_row(cx, row);
+    }
 }
 
 /// One row on its way through a division: the result is `(x − converted)·inverse` modulo `m`.
@@ -64,69 +61,39 @@ impl Quotient<'_> {
     }
 }
 
-/// Divides each of `dividends` by the primes of `conversion`, whose rows ([`scale_source`]d) follow the first
-/// `outputs[part].len()` rows; calls `finish` with each row and its output.
-pub(crate) fn mod_down<T: Send>(
-    cx: Context<'_>,
-    conversion: &BaseConversion,
-    dividends: &mut [Poly<Eval>],
-    outputs: Vec<Vec<T>>,
-    finish: impl Fn(Quotient<'_>, T) + Sync,
-) {
-    let mut sources = Vec::with_capacity(dividends.len());
-    let mut items = Vec::new();
-    for (part, (dividend, outputs)) in dividends.iter_mut().zip(outputs).enumerate() {
-        let mut rows = dividend.rows_mut();
-        let tail = rows.split_off(outputs.len());
-        sources.push(
-            tail.into_iter()
-                .take(conversion.sources.len())
-                .map(|row| &*row)
-                .collect::<Vec<&[u64]>>(),
-        );
-        items.extend(
-            rows.into_iter()
-                .zip(outputs)
-                .enumerate()
-                .map(|(row, (x, output))| (part, row, x, output)),
-        );
-    }
-    cx.workers.for_each(
-        items,
-        cx.params.n() * 4,
-        |(part, row, x, output): (usize, usize, &mut [u64], T)| {
-            let mut converted = Poly::<Eval>::uninit_pooled(cx.params.n(), 1);
-            extend_row(cx, conversion, &sources[part], row, converted.row_mut(0));
-            let m = cx.params.modulus(row);
-            let inverse = &conversion.target(row).inverse;
-            finish(
-                Quotient {
-                    part,
-                    row,
-                    m,
-                    x,
-                    converted: converted.row(0),
-                    inverse,
-                },
-                output,
-            );
-        },
-    );
-}
-
-/// [`mod_down`] to fresh polynomials of `rows` rows.
+/// Divides each of `dividends` by the primes of `conversion`, whose rows ([`scale_source`]d) follow the first `rows`
+/// rows.
 pub(crate) fn mod_down_to(
     cx: Context<'_>,
     conversion: &BaseConversion,
-    dividends: &mut [Poly<Eval>],
+    dividends: &[Poly<Eval>],
     rows: usize,
 ) -> Vec<Poly<Eval>> {
-    let fresh = |_: &Poly<Eval>| Poly::<Eval>::uninit_pooled(cx.params.n(), rows);
-    let mut quotients: Vec<_> = dividends.iter().map(fresh).collect();
-    let outputs = quotients.iter_mut().map(Poly::rows_mut).collect();
-    mod_down(cx, conversion, dividends, outputs, |quotient, out| {
-        quotient.write(cx, out)
-    });
+    let n = cx.params.n();
+    let mut quotients: Vec<_> = dividends
+        .iter()
+        .map(|_| Poly::<Eval>::uninit_pooled(n, rows))
+        .collect();
+    let items = quotients
+        .iter_mut()
+        .zip(dividends)
+        .flat_map(|(quotient, dividend)| {
+            quotient
+                .rows_mut()
+                .into_iter()
+                .enumerate()
+                .map(move |(row, out)| (dividend, row, out))
+        });
+    cx.workers.for_each(
+        items.collect(),
+        n * 4,
+        |(dividend, row, out): (&Poly<Eval>, usize, &mut [u64])| {
+            let sources: Vec<&[u64]> = (rows..rows + conversion.sources.len())
+                .map(|i| dividend.row(i))
+                .collect();
+            divide_row(cx, conversion, &sources, row, dividend.row(row), out);
+        },
+    );
     quotients
 }
 
@@ -156,18 +123,30 @@ pub(crate) fn rescale(cx: Context<'_>, parts: &[Poly<Eval>], level: usize) -> Ve
         rows.collect(),
         n * 4,
         |(part, row, out): (usize, usize, &mut [u64])| {
-            let mut converted = Poly::<Eval>::uninit_pooled(n, 1);
-            extend_row(cx, conversion, &[last.row(part)], row, converted.row_mut(0));
-            let (m, inverse) = (cx.params.modulus(row), &conversion.target(row).inverse);
-            kernel::sub_mul_scalar(
-                cx.path(),
-                out,
+            divide_row(
+                cx,
+                conversion,
+                &[last.row(part)],
+                row,
                 parts[part].row(row),
-                converted.row(0),
-                inverse,
-                m,
+                out,
             );
         },
     );
     quotients
+}
+
+/// out = (x − conv(sources))/M modulo q_row.
+fn divide_row(
+    cx: Context<'_>,
+    conversion: &BaseConversion,
+    sources: &[&[u64]],
+    row: usize,
+    x: &[u64],
+    out: &mut [u64],
+) {
+    let mut converted = Poly::<Eval>::uninit_pooled(cx.params.n(), 1);
+    extend_row(cx, conversion, sources, row, converted.row_mut(0));
+    let (m, inverse) = (cx.params.modulus(row), &conversion.target(row).inverse);
+    kernel::sub_mul_scalar(cx.path(), out, x, converted.row(0), inverse, m);
 }

@@ -1,4 +1,5 @@
 //! Constants of base conversion: everything that depends on the primes only.
+use super::Context;
 use crate::chain;
 use crate::params::Parameters;
 use tacit_ring::{InverseScale, Modulus, Scalar};
@@ -22,6 +23,15 @@ pub(crate) struct Source {
     pub(crate) index: usize,
     /// x → y_i = x·(M/m_i)^-1 + H·(M/m_i)^-1 mod m_i, done by the last layer of the inverse transform.
     pub(crate) scale: InverseScale,
+}
+
+impl Source {
+    /// Brings a row modulo this prime from NTT order to scaled coefficients.
+    pub(crate) fn scale_row(&self, cx: Context<'_>, row: &mut [u64]) {
+        cx.params
+            .ntt(self.index)
+            .inverse_scaled(cx.path(), row, &self.scale);
+    }
 }
 
 /// One prime t to convert to.
