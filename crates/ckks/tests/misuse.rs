@@ -182,6 +182,7 @@ fn products_without_special_primes() {
     let plain = encode(&params, &x, 2, params.scale()).unwrap();
     let a = secret.encrypt(&plain, &mut f.rng).unwrap();
     let e = Evaluator::new(&params, None, None).unwrap();
+    assert!(e.rotate_hoisted(&a, &[0]).unwrap()[0].parts() == a.parts());
     let product = e.rescale(&e.mul_plain(&a, &plain).unwrap()).unwrap();
     let slots = tacit_ckks::decode(&params, &secret.decrypt(&product).unwrap()).unwrap();
     assert!(fixture::distance(&slots, &fixture::zip(&x, &x, fixture::mul)) < 2f64.powi(-24));

@@ -49,15 +49,19 @@ impl Evaluator {
         self.check_degree("rotate_hoisted", a, 1)?;
         let steps = ks.iter().map(|&k| self.rotation_step(k, a.level));
         let steps = steps.collect::<Result<Vec<_>>>()?;
+        let copy = || Ciphertext {
+            seed: None,
+            ..a.clone()
+        };
+        if steps.iter().all(Option::is_none) {
+            return Ok(steps.iter().map(|_| copy()).collect());
+        }
         Ok(self.workers.enter(|| {
             let cx = self.context();
             let digits = Decomposition::new(cx, &a.parts[1], a.level).store(cx);
             let rotated = |step: &Option<Step<'_>>| match step {
                 Some(step) => self.apply(a, &digits, step),
-                None => Ciphertext {
-                    seed: None,
-                    ..a.clone()
-                },
+                None => copy(),
             };
             steps.iter().map(rotated).collect()
         }))
