@@ -30,12 +30,22 @@ def test_parameters_of_a_literal() -> None:
 
 
 @pytest.mark.parametrize(
-    ("depth", "log_scale", "log_n"), [(1, 25, 12), (2, 40, 13), (3, 36, 13), (7, 36, 14)]
+    ("depth", "log_scale", "log_n"), [(1, 25, 12), (2, 40, 13), (3, 40, 13), (7, 36, 14)]
 )
 def test_smallest_ring(depth: int, log_scale: int, log_n: int) -> None:
     params = ckks.parameters(depth=depth, log_scale=log_scale)
     assert params.n == 1 << log_n and params.depth == depth and params.log_scale == log_scale
     assert params.log_qp <= LIMITS[log_n]
+    assert 5.9 < params.room_bits(0, params.scales[0]) <= 6
+
+
+def test_room_for_values() -> None:
+    params = ckks.parameters(depth=1, log_scale=30, log_bound=18)
+    assert 17.9 < params.room_bits(0, params.scales[0]) <= 18
+    assert ckks.parameters(depth=0, log_scale=45).room_bits(0, 2.0**45) <= 4
+    for log_bound in (0, 20):
+        with pytest.raises(InvalidParameterError, match=r"\[1, 19\]"):
+            ckks.parameters(depth=1, log_scale=30, log_bound=log_bound)
 
 
 def test_refusals() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tacit import ckks
-from tacit.errors import MalformedMessageError, PeerIncompatibleError, TacitError
+from tacit.errors import MalformedMessageError, PeerIncompatibleError
 
 X = np.array([1.0, -2.0, 3.0])
 
@@ -38,7 +38,7 @@ def test_a_fresh_vector_is_half_a_ciphertext(keys: ckks.Keys, params: ckks.Param
     assert residues < len(fresh.serialize()) < residues + 200
     assert 2 * residues < len(computed.serialize()) < 2 * residues + 200
     assert keys.load(fresh.serialize()).serialize() == fresh.serialize()
-    assert fresh.size_bytes < len(fresh.serialize()) < fresh.size_bytes + 20
+    assert fresh.size_bytes < len(fresh.serialize()) < fresh.size_bytes + 24
 
 
 def test_bytes_do_not_tell_the_size_of_values(keys: ckks.Keys) -> None:
@@ -52,22 +52,13 @@ def test_truncated(keys: ckks.Keys, length: int) -> None:
         keys.load(keys.encrypt(X).serialize()[:length])
 
 
-def test_every_flipped_bit_of_the_header_is_noticed(keys: ckks.Keys) -> None:
-    """Only real ↔ complex and another size are another valid vector; those do not protect anything."""
+def test_every_flipped_bit_of_both_ends_is_noticed(keys: ckks.Keys) -> None:
     data = keys.encrypt(X).serialize()
-    accepted = []
-    for bit in range(8 * 64):
+    for bit in (*range(8 * 80), *range(8 * (len(data) - 32), 8 * len(data))):
         changed = bytearray(data)
         changed[bit // 8] ^= 1 << bit % 8
-        try:
+        with pytest.raises((MalformedMessageError, PeerIncompatibleError)):
             keys.load(bytes(changed))
-        except (MalformedMessageError, PeerIncompatibleError):
-            continue
-        except TacitError as other:  # pragma: no cover
-            pytest.fail(f"bit {bit}: {other!r}")
-        accepted.append(bit)
-    kind, size = [40], list(range(64, 76))
-    assert set(accepted) <= {*kind, *size}
 
 
 def test_tampered_anywhere(keys: ckks.Keys) -> None:
@@ -82,10 +73,10 @@ def test_tampered_anywhere(keys: ckks.Keys) -> None:
 
 def test_a_product_without_relinearization_is_no_vector(keys: ckks.Keys) -> None:
     x = keys.encrypt(X)
-    header = x.serialize()[:12]
     product = keys.evaluator.native.mul(x.native, x.native)
-    with pytest.raises(MalformedMessageError):
-        keys.load(header + product.to_bytes())
+    data = ckks.Vector(keys.evaluator, product, size=3, noise=x.noise).serialize()
+    with pytest.raises(MalformedMessageError, match="degree 2"):
+        keys.load(data)
 
 
 def test_evaluation_keys_of_other_parameters(params: ckks.Parameters) -> None:

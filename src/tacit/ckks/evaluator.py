@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections.abc import Sequence
 
@@ -20,6 +21,7 @@ __all__ = ["Evaluator"]
 _HEADER = struct.Struct("<4sBBxxI")
 _MAGIC = b"TCKV"
 _VERSION = 1
+_CHECKSUM_BYTES, _SEAL_BYTES = 16, 8
 
 
 class Evaluator:
@@ -70,8 +72,8 @@ class Evaluator:
         no vector and
         PeerIncompatibleError for another version or other parameters.
         """
-        if len(data) < _HEADER.size:
-            raise MalformedMessageError(f"a vector has {_HEADER.size} bytes at least; got {len(data)}")
+        if len(data) < _HEADER.size + _SEAL_BYTES:
+            raise MalformedMessageError(f"a vector has more than {_HEADER.size} bytes; got {len(data)}")
         magic, version, kind, size = _HEADER.unpack_from(data)
         if magic != _MAGIC:
             raise MalformedMessageError("these bytes are not a serialized vector")
@@ -81,7 +83,12 @@ class Evaluator:
             )
         if kind > 1 or data[6:8] != b"\0\0" or not 1 <= size <= self.params.slots:
             raise MalformedMessageError("the header of a serialized vector is not valid")
-        native = _native.Ciphertext.from_bytes(self.params.native, data[_HEADER.size :])
+        body = data[_HEADER.size : -_SEAL_BYTES]
+        if data[-_SEAL_BYTES:] != _seal(data[: _HEADER.size], body):
+            raise MalformedMessageError(
+                "the header of a serialized vector was changed, or its end is missing"
+            )
+        native = _native.Ciphertext.from_bytes(self.params.native, body)
         if native.degree != 1:
             raise MalformedMessageError(f"a serialized vector has degree 1; got degree {native.degree}")
         noise = self.noise.fresh(native.scale, bound)
@@ -90,10 +97,14 @@ class Evaluator:
         return Vector(self, native, size=size, noise=noise, is_complex=kind == 1)
 
     def dump(self, vector: Vector) -> bytes:
-        """The bytes that `load` reads: 12 byte header (magic, version, real or complex, size), then the
-        ciphertext."""
+        """The bytes that `load` reads.
+
+        12 bytes of header (magic, version, real or complex, size), the ciphertext, and 8 bytes of BLAKE2b over the
+        header and the checksum that ends the ciphertext. They detect damage, not an adversary.
+        """
         header = _HEADER.pack(_MAGIC, _VERSION, int(vector.is_complex), vector.size)
-        return header + vector.native.to_bytes()
+        body = vector.native.to_bytes()
+        return header + body + _seal(header, body)
 
     def require_rotations(self, steps: Sequence[int]) -> None:
         """Raise MissingKeyError, naming the rotations, unless there is a key for each of ``steps``."""
@@ -115,3 +126,7 @@ class Evaluator:
 
     def __repr__(self) -> str:
         return f"<Evaluator n={self.params.n} rotations={len(self.rotations)}>"
+
+
+def _seal(header: bytes, body: bytes) -> bytes:
+    return hashlib.blake2b(header + body[-_CHECKSUM_BYTES:], digest_size=_SEAL_BYTES).digest()

@@ -92,27 +92,33 @@ class Parameters:
         )
 
 
-def parameters(*, depth: int, log_scale: int = 40, cpu: str | None = None) -> Parameters:
+def parameters(
+    *, depth: int, log_scale: int = 40, log_bound: int | None = None, cpu: str | None = None
+) -> Parameters:
     """The smallest secure ring for ``depth`` multiplications in a row at ``log_scale`` bits (20 … 45).
 
-    The first prime leaves up to 10 bits for the size of values. In the ring found, key switching uses the
-    fewest digits,
-    but at least three, that the security table allows. Raises DepthError when no ring up to N = 2^16 is
-    large enough.
+    ``log_bound``: results at the last level may be as large as 2^log_bound; 6 by default, less when ``log_scale`` leaves
+    less, since log_scale + log_bound is at most 49. In the ring found, key switching uses the fewest digits, but at
+    least three, that the security table allows. Raises InvalidParameterError for a size out of range and DepthError
+    when no ring up to N = 2^16 is large enough.
     """
     if depth < 0:
         raise InvalidParameterError(f"the 'depth' parameter must be >= 0; got {depth} instead")
     if not 20 <= log_scale <= 45:
+        raise InvalidParameterError(f"the 'log_scale' parameter must be in [20, 45]; got {log_scale} instead")
+    room = _LARGEST_PRIME - 1 - log_scale
+    log_bound = min(6, room) if log_bound is None else log_bound
+    if not 1 <= log_bound <= room:
         raise InvalidParameterError(
-            f"the 'log_scale' parameter must be in [20, 45]; got {log_scale} instead",
-            hint="primes have at most 50 bits, of which 5 at least are left for the size of values",
+            f"the 'log_bound' parameter must be in [1, {room}] at log_scale {log_scale}; got {log_bound} instead",
+            hint="primes have at most 50 bits: scale and size of values share them",
         )
-    first = min(_LARGEST_PRIME, log_scale + 10)
+    first = log_scale + log_bound + 1
     log_q = (first, *(log_scale,) * depth)
     for log_n in _RINGS:
         for width in range(ceil((depth + 1) / 3), 0, -1):
             digit = first + (width - 1) * log_scale
-            log_p = (min(_LARGEST_PRIME, ceil(digit / width) + 1),) * width
+            log_p = (min(_LARGEST_PRIME, ceil(digit / width)),) * width
             literal = ParametersLiteral(log_n, log_q, log_p, log_scale)
             try:
                 return Parameters.from_literal(literal, cpu=cpu)

@@ -310,7 +310,6 @@ class Vector:
         return left._result(added, plaintext, left.noise.plus(extra))
 
     def _times_plain(self, plaintext: Plaintext) -> Vector:
-        self._require_level("a product with numbers that are not whole")
         left = self._meeting(plaintext)
         left._require_level("a product with numbers that are not whole")
         if plaintext.bound == 0:
