@@ -15,8 +15,8 @@ fn other_paths() -> impl Iterator<Item = CpuPath> {
 fn rings() -> Vec<(u32, Modulus)> {
     let mut rings = Vec::new();
     for log_n in 4..=16 {
-        for bits in [20, 25, 30, 40, 45, 46, 47, 49, 50] {
-            if log_n > 13 && ![40, 45, 50].contains(&bits) {
+        for bits in [20, 25, 30, 40, 45, 46, 47, 48, 49, 50] {
+            if log_n > 13 && ![40, 45, 47, 48, 49, 50].contains(&bits) {
                 continue;
             }
             rings.push((
