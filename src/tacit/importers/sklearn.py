@@ -25,7 +25,19 @@ from tacit.importers.protobuf import opsets_of
 from tacit.ir.builder import GraphBuilder
 from tacit.ir.graph import Graph
 
-__all__ = ["import_sklearn"]
+__all__ = ["COMPOSED", "import_sklearn"]
+
+_SEARCHES = ("GridSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV", "RandomizedSearchCV")
+
+COMPOSED = (
+    "ColumnTransformer",
+    "FeatureUnion",
+    "Pipeline",
+    "VotingClassifier",
+    "VotingRegressor",
+    *_SEARCHES,
+)
+"""Names of estimators that are read by reading their parts."""
 
 
 def import_sklearn(estimator: Any, n_features: int | None = None) -> Graph:
@@ -105,13 +117,13 @@ def _predict(estimator: Any, ctx: Lowering, x: Operand, path: str) -> Prediction
             x = _transform(step, ctx, x, f"{path}{key}/")
         key, last = estimator.steps[-1]
         return _predict(last, ctx, x, f"{path}{key}/")
-    if name in ("GridSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV", "RandomizedSearchCV"):
+    if name in _SEARCHES:
         return _predict(estimator.best_estimator_, ctx, x, path)
     if name in ("VotingClassifier", "VotingRegressor"):
         return _vote(estimator, ctx, x, path)
     if name in PREDICTORS:
         return PREDICTORS[name](estimator, ctx, x)
-    if _passes(estimator) or name in TRANSFORMERS or name in _COMPOSED:
+    if _passes(estimator) or name in TRANSFORMERS or name in ("ColumnTransformer", "FeatureUnion"):
         return Prediction("output", _transform(estimator, ctx, x, path))
     return _through_onnx(estimator, ctx, x)
 
@@ -163,9 +175,6 @@ def _transform(step: Any, ctx: Lowering, x: Operand, path: str) -> Operand:
     if name in TRANSFORMERS:
         return TRANSFORMERS[name](step, ctx, x)
     return _through_onnx(step, ctx, x).primary
-
-
-_COMPOSED = frozenset({"ColumnTransformer", "FeatureUnion"})
 
 
 def _passes(step: Any) -> bool:

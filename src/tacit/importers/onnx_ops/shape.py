@@ -190,7 +190,7 @@ SHAPE = (
     Rule("Shape", _shape, "", "folded at import"),
     Rule("Size", _size, "", "folded at import; not of a batch"),
     Rule(
-        "ConstantOfShape", _constant_of_shape, "", "folded at import; not of the size of the batch", since=9
+        "ConstantOfShape", _constant_of_shape, "Mul Add", "folded at import, but for the batch", since=9
     ),
     Rule("Expand", _expand, "Add", "constant shape", since=8),
     Rule("Range", _range, "", "folded at import", since=11),
