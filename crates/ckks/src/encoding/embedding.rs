@@ -37,63 +37,104 @@ impl Embedding {
     }
 
     /// Slots in natural order → `N/2` times the coefficients in bit-reversed order: position `brv(i)` of `re` holds coefficient
-    /// `i`, the same position of `im` holds coefficient `i + N/2`. Stages from wide to narrow:
-    /// `(u, v) → (u + v, (u - v)·conj(w))`.
+    /// `i`, the same position of `im` holds coefficient `i + N/2`. Stages from wide to narrow.
     pub(crate) fn to_coefficients(&self, re: &mut [f64], im: &mut [f64]) {
         debug_assert!(re.len() == self.slots && im.len() == self.slots);
         let mut half = self.slots / 2;
-        while half >= 1 {
-            let (cos, sin) = (&self.cos[half..2 * half], &self.sin[half..2 * half]);
-            for (re, im) in re
-                .chunks_exact_mut(2 * half)
-                .zip(im.chunks_exact_mut(2 * half))
-            {
-                let (re0, re1) = re.split_at_mut(half);
-                let (im0, im1) = im.split_at_mut(half);
-                let lanes = re0
-                    .iter_mut()
-                    .zip(im0)
-                    .zip(re1.iter_mut().zip(im1))
-                    .zip(cos.iter().zip(sin));
-                for (((re0, im0), (re1, im1)), (&cos, &sin)) in lanes {
-                    let (dr, di) = (*re0 - *re1, *im0 - *im1);
-                    *re0 += *re1;
-                    *im0 += *im1;
-                    *re1 = dr * cos + di * sin;
-                    *im1 = di * cos - dr * sin;
-                }
-            }
+        while half >= 4 {
+            self.stage(half, re, im, unmix);
             half /= 2;
         }
+        let [w1, w2, w3] = self.narrow();
+        for_fours(re, im, |[x0, x1, x2, x3]| {
+            let ((x0, x2), (x1, x3)) = (unmix(x0, x2, w2), unmix(x1, x3, w3));
+            let ((x0, x1), (x2, x3)) = (unmix(x0, x1, w1), unmix(x2, x3, w1));
+            [x0, x1, x2, x3]
+        });
     }
 
     /// The inverse of [`Self::to_coefficients`] up to the factor `N/2`, which is not there in this direction. Stages from
-    /// narrow to wide: `(u, v) → (u + v·w, u - v·w)`.
+    /// narrow to wide.
     pub(crate) fn to_slots(&self, re: &mut [f64], im: &mut [f64]) {
         debug_assert!(re.len() == self.slots && im.len() == self.slots);
-        let mut half = 1;
+        let [w1, w2, w3] = self.narrow();
+        for_fours(re, im, |[x0, x1, x2, x3]| {
+            let ((x0, x1), (x2, x3)) = (mix(x0, x1, w1), mix(x2, x3, w1));
+            let ((x0, x2), (x1, x3)) = (mix(x0, x2, w2), mix(x1, x3, w3));
+            [x0, x1, x2, x3]
+        });
+        let mut half = 4;
         while half < self.slots {
-            let (cos, sin) = (&self.cos[half..2 * half], &self.sin[half..2 * half]);
-            for (re, im) in re
-                .chunks_exact_mut(2 * half)
-                .zip(im.chunks_exact_mut(2 * half))
-            {
-                let (re0, re1) = re.split_at_mut(half);
-                let (im0, im1) = im.split_at_mut(half);
-                let lanes = re0
-                    .iter_mut()
-                    .zip(im0)
-                    .zip(re1.iter_mut().zip(im1))
-                    .zip(cos.iter().zip(sin));
-                for (((re0, im0), (re1, im1)), (&cos, &sin)) in lanes {
-                    let (vr, vi) = (*re1 * cos - *im1 * sin, *re1 * sin + *im1 * cos);
-                    *re1 = *re0 - vr;
-                    *im1 = *im0 - vi;
-                    *re0 += vr;
-                    *im0 += vi;
-                }
-            }
+            self.stage(half, re, im, mix);
             half *= 2;
+        }
+    }
+
+    /// One stage that joins halves of `half` values.
+    #[inline(always)]
+    fn stage(
+        &self,
+        half: usize,
+        re: &mut [f64],
+        im: &mut [f64],
+        butterfly: impl Fn(Complex, Complex, Complex) -> Pair,
+    ) {
+        let (cos, sin) = (&self.cos[half..2 * half], &self.sin[half..2 * half]);
+        for (re, im) in re
+            .chunks_exact_mut(2 * half)
+            .zip(im.chunks_exact_mut(2 * half))
+        {
+            let (re0, re1) = re.split_at_mut(half);
+            let (im0, im1) = im.split_at_mut(half);
+            let lanes = re0
+                .iter_mut()
+                .zip(im0)
+                .zip(re1.iter_mut().zip(im1))
+                .zip(cos.iter().zip(sin));
+            for (((re0, im0), (re1, im1)), (&cos, &sin)) in lanes {
+                ((*re0, *im0), (*re1, *im1)) = butterfly((*re0, *im0), (*re1, *im1), (cos, sin));
+            }
+        }
+    }
+
+    /// The twiddles of the stages with halves of one and two.
+    fn narrow(&self) -> [Complex; 3] {
+        [1, 2, 3].map(|i| (self.cos[i], self.sin[i]))
+    }
+}
+
+type Complex = (f64, f64);
+type Pair = (Complex, Complex);
+
+/// `(u, v) → (u + v, (u - v)·conj(w))`.
+#[inline(always)]
+fn unmix(u: Complex, v: Complex, (cos, sin): Complex) -> Pair {
+    let (dr, di) = (u.0 - v.0, u.1 - v.1);
+    (
+        (u.0 + v.0, u.1 + v.1),
+        (dr * cos + di * sin, di * cos - dr * sin),
+    )
+}
+
+/// `(u, v) → (u + v·w, u - v·w)`.
+#[inline(always)]
+fn mix(u: Complex, v: Complex, (cos, sin): Complex) -> Pair {
+    let (vr, vi) = (v.0 * cos - v.1 * sin, v.0 * sin + v.1 * cos);
+    ((u.0 + vr, u.1 + vi), (u.0 - vr, u.1 - vi))
+}
+
+/// Applies `work` to every group of four neighbours: the two narrowest stages in one pass.
+#[inline(always)]
+fn for_fours(re: &mut [f64], im: &mut [f64], work: impl Fn([Complex; 4]) -> [Complex; 4]) {
+    for (re, im) in re
+        .as_chunks_mut::<4>()
+        .0
+        .iter_mut()
+        .zip(im.as_chunks_mut::<4>().0)
+    {
+        let out = work([0, 1, 2, 3].map(|i| (re[i], im[i])));
+        for (i, (r, m)) in out.into_iter().enumerate() {
+            (re[i], im[i]) = (r, m);
         }
     }
 }
