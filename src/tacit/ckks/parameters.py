@@ -110,7 +110,7 @@ def parameters(
     log_bound = min(6, room) if log_bound is None else log_bound
     if not 1 <= log_bound <= room:
         raise InvalidParameterError(
-            f"the 'log_bound' parameter must be in [1, {room}] at log_scale {log_scale}; got {log_bound} instead",
+            f"the 'log_bound' parameter must be in [1, {room}] at this log_scale; got {log_bound} instead",
             hint="primes have at most 50 bits: scale and size of values share them",
         )
     first = log_scale + log_bound + 1
