@@ -7,10 +7,15 @@ from tacit.backends.base import Cost
 __all__ = ["format_bytes", "format_seconds", "rank"]
 
 
+BYTES_PER_SECOND = 125e6
+"""Of the network that plans are compared on: 1 Gbit/s."""
+
+
 def rank(cost: Cost, batch: int) -> float:
-    """Seconds that ``batch`` samples take in whole requests: what ``choose`` makes small."""
+    """Seconds that ``batch`` samples take in whole requests, on the way too: what ``choose`` makes small."""
     requests = -(-batch // max(1, cost.samples))
-    return requests * (cost.seconds + cost.owner_seconds)
+    on_the_way = (cost.bytes_up + cost.bytes_down) / BYTES_PER_SECOND
+    return requests * (cost.seconds + cost.owner_seconds + on_the_way)
 
 
 def format_seconds(seconds: float) -> str:

@@ -27,17 +27,21 @@ def worst_noise(program: Program, chain: Chain, q: Sequence[int], p: Sequence[in
 
     Raises ``PrecisionError`` where values could wrap around a modulus.
     """
-    simulator = Simulator(chain.log_n, q, p, worst_case=True)
+    packed = isinstance(program.input, ReplicatedLayout)
+    simulator = Simulator(chain.log_n, q, p, worst_case=True, slots=None if packed else 1)
     if isinstance(program.input, ReplicatedLayout):
         inputs = [program.input.pack(np.ones(program.input.size))]
     else:
-        inputs = [np.full(chain.slots, 2.0**0.5 if program.input.is_complex else 1.0)] * program.input.size
+        inputs = [np.full(1, 2.0**0.5 if program.input.is_complex else 1.0)] * program.input.size
     fresh = [
         simulator.encrypt(simulator.encode(values, level=program.level, scale=program.scale))
         for values in inputs
     ]
-    results = Executor(program, simulator).run(fresh)
-    noise = max(float(result.noise.max()) for result in results)
+    with np.errstate(over="ignore", invalid="ignore"):
+        results = Executor(program, simulator).run(fresh)
+        noise = max(float(result.noise.max()) for result in results)
+    if not np.isfinite(noise):
+        raise PrecisionError("noise outgrows every value of this program")
     largest = max(float(np.abs(simulator.decrypt(result)).max()) for result in results)
     return TAIL * noise + FLOAT_DUST * largest
 

@@ -61,7 +61,9 @@ class Chain:
 
 
 def chains(depth: int, log_n: int, *, switches_keys: bool, result: float) -> Iterator[Chain]:
-    """Every chain worth trying for a depth (last linear map included) at one ring degree, most precise scale each.
+    """Every chain worth trying for a depth (last linear map included) at one ring degree.
+
+    The most precise scale of each shape; smaller ones too where bytes are most of the cost.
 
     ``result``: bound on the magnitude of the results. ``switches_keys``: whether special primes are needed.
     """
@@ -70,10 +72,10 @@ def chains(depth: int, log_n: int, *, switches_keys: bool, result: float) -> Ite
         levels = depth if rescale_last else depth - 1
         if levels and not rescale_last:
             continue
-        for count in (1, 2, 3) if switches_keys else (0,):
+        for count in ((1, 2, 3) if log_n > 13 else (1,)) if switches_keys else (0,):
             if count > 1 and levels + 1 <= count:
                 continue
-            for bits in (50, 44, 38) if switches_keys else (0,):
+            for bits in ((MAX_PRIME_BITS,) if log_n > 12 else (50, 44, 38)) if switches_keys else (0,):
                 left = MAX_LOG_QP[log_n] - count * bits
                 special = (bits,) * count
                 if levels == 0:
@@ -89,6 +91,8 @@ def chains(depth: int, log_n: int, *, switches_keys: bool, result: float) -> Ite
                 if scale < MIN_SCALE_BITS or first < 20:
                     continue
                 yield Chain(log_n, (first, *(scale,) * levels), special, scale, rescale_last)
+                for less in () if switches_keys else range(MIN_SCALE_BITS + 2, scale, 4):
+                    yield Chain(log_n, (less + room, *(less,) * levels), special, less, rescale_last)
 
 
 def schedule(model: Model, chain: Chain, q: tuple[int, ...], layout: str) -> Program:

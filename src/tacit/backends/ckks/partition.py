@@ -7,13 +7,13 @@ of nodes that hold no secret of the provider (sigmoid, softmax, argmax, lookup o
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from tacit.errors import NoAdmissiblePlanError, ShapeError, UnsupportedOpError
-from tacit.ir.graph import Graph, Node
+from tacit.ir.graph import Graph, Node, infer_values
 from tacit.ir.interpret import interpret
 
 __all__ = ["Activation", "Affine", "Partition", "partition"]
@@ -97,7 +97,7 @@ def partition(graph: Graph) -> Partition:
         affines.append(_lower(graph, source, (entry,)))
         activations.append(_activation(graph, entry, exit_value))
         source = exit_value
-    tail = graph.subgraph(cut, graph.outputs)
+    tail = _published(graph.subgraph(cut, graph.outputs))
     return Partition(
         affines=tuple(affines),
         activations=tuple(activations),
@@ -111,16 +111,30 @@ def _is_secret(graph: Graph, name: str) -> bool:
     return graph.values[name].owner == "owner"
 
 
+def _is_public(graph: Graph, name: str) -> bool:
+    """Public constants, and the numbers 0 and 1, which tell nothing of any model."""
+    constant = graph.constants.get(name)
+    structural = constant is not None and constant.size == 1 and constant.reshape(-1)[0] in (0, 1)
+    return structural or graph.values[name].owner == "public"
+
+
 def _tail(graph: Graph) -> set[str]:
     """Outputs of the nodes of the tail."""
     tail: set[str] = set()
     for node in reversed(graph.nodes):
         if not _is_secret(graph, node.output):
             continue
-        public = all(_is_secret(graph, name) or graph.values[name].owner == "public" for name in node.inputs)
+        public = all(_is_secret(graph, name) or _is_public(graph, name) for name in node.inputs)
         if public and all(user.output in tail for user in graph.users(node.output)):
             tail.add(node.output)
     return tail
+
+
+def _published(tail: Graph) -> Graph:
+    """The tail with its constants declared public, which `_tail` made sure of, and without notes on its origin."""
+    public = frozenset(tail.constants)
+    values = infer_values(tail.inputs, tail.constants, tail.nodes, public_constants=public)
+    return replace(tail, values=values, public_constants=public, metadata={})
 
 
 def _ancestors(graph: Graph, targets: tuple[str, ...], produced: set[str]) -> tuple[Node, ...]:

@@ -63,11 +63,17 @@ class Simulator:
     """Operations on ``SimulatedCiphertext``. ``q``, ``p``: the moduli that the parameters have."""
 
     def __init__(
-        self, log_n: int, q: Sequence[float], p: Sequence[float], *, worst_case: bool = False
+        self,
+        log_n: int,
+        q: Sequence[float],
+        p: Sequence[float],
+        *,
+        worst_case: bool = False,
+        slots: int | None = None,
     ) -> None:
         self.noise = NoiseModel(log_n, tuple(float(x) for x in q), tuple(float(x) for x in p))
         self.q = self.noise.q
-        self.slots = 1 << (log_n - 1)
+        self.slots = (1 << (log_n - 1)) if slots is None else slots
         self.worst_case = worst_case
 
     def encode(self, values: Slots, *, level: int, scale: float) -> SimulatedPlaintext:
