@@ -53,10 +53,11 @@ def test_each_operation(wide: ckks.Keys) -> None:
         assert np.abs(expected).max() <= vector.noise.bound + 1e-9, name
 
 
-def test_sums_and_matrices(wide: ckks.Keys) -> None:
+@pytest.mark.parametrize("kind", ["dense", "one entry a column"])
+def test_matrices(wide: ckks.Keys, kind: str) -> None:
     """Few results each, so their errors are gathered over many runs."""
     rng = np.random.default_rng(6)
-    weights = rng.uniform(-1, 1, (32, 32))
+    weights = rng.uniform(-1, 1, (32, 32)) if kind == "dense" else 0.25 * np.eye(32)
     squares, expected = [], 0.0
     for _ in range(8):
         values = rng.uniform(-1, 1, 32)
@@ -64,7 +65,9 @@ def test_sums_and_matrices(wide: ckks.Keys) -> None:
         squares.append(2.0 ** (2 * wide.noise(y, values @ weights)))
         expected = y.noise_bits
     measured = np.log2(np.mean(squares)) / 2
-    assert -BELOW < expected - measured < ABOVE, f"expected 2^{expected:.2f}, measured 2^{measured:.2f}"
+    said = f"expected 2^{expected:.2f}, measured 2^{measured:.2f}"
+    # 256 samples, of which neighbours are not quite independent.
+    assert -BELOW < expected - measured < ABOVE, said
 
 
 def test_estimates_grow_with_each_product(wide: ckks.Keys) -> None:

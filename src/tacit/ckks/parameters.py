@@ -97,10 +97,10 @@ def parameters(
 ) -> Parameters:
     """The smallest secure ring for ``depth`` multiplications in a row at ``log_scale`` bits (20 … 45).
 
-    ``log_bound``: results at the last level may be as large as 2^log_bound; 6 by default, less when ``log_scale`` leaves
-    less, since log_scale + log_bound is at most 49. In the ring found, key switching uses the fewest digits, but at
-    least three, that the security table allows. Raises InvalidParameterError for a size out of range and DepthError
-    when no ring up to N = 2^16 is large enough.
+    ``log_bound``: results at the last level may be as large as 2^log_bound; 6 by default, less when ``log_scale``
+    leaves less, since log_scale + log_bound is at most 49. In the ring found, key switching uses the fewest digits,
+    but at least three, that the security table allows. Raises InvalidParameterError for a size out of range and
+    DepthError when no ring up to N = 2^16 is large enough.
     """
     if depth < 0:
         raise InvalidParameterError(f"the 'depth' parameter must be >= 0; got {depth} instead")

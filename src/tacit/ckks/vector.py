@@ -355,8 +355,7 @@ class Vector:
         variance += x.noise.bound**2 * matrix.shape[0] * model.encoding(params.plain_scale(x.level))
         shared = x.noise.shared * matrix.largest_column**2
         noise = Noise(variance, x.noise.bound * matrix.largest_column, shared)
-        product = x._after_rescale(native, np.zeros(1), noise)
-        return product._folded(matrix.folds, 1, matrix.shape[1])
+        return x._after_product(native, x, noise)._folded(matrix.folds, 1, matrix.shape[1])
 
     # bookkeeping
 
