@@ -1,11 +1,14 @@
 //! Random polynomials: public uniform ones from a seed, secret ternary and Gaussian ones.
 
 mod gaussian;
+#[cfg(target_arch = "x86_64")]
+mod ifma;
 mod uniform;
 
 use rand_core::CryptoRng;
 use zeroize::Zeroize;
 
+use crate::cpu::CpuPath;
 use crate::modulus::Modulus;
 
 pub use gaussian::{GAUSSIAN_BOUND, SIGMA, gaussian};
@@ -23,14 +26,44 @@ pub fn ternary(rng: &mut impl CryptoRng, out: &mut [i8]) {
 }
 
 /// `out = small mod q`, canonical, for secret small integers: no branch on a value.
-pub fn lift_signed<T: Copy + Into<i64>>(out: &mut [u64], small: &[T], m: &Modulus) {
+pub fn lift_signed<T: Small>(out: &mut [u64], small: &[T], m: &Modulus) {
     assert_eq!(
         out.len(),
         small.len(),
         "rows of one operation differ in length"
     );
-    for (out, &x) in out.iter_mut().zip(small) {
-        *out = m.reduce_i64(x.into());
+    T::lift(out, small, m);
+}
+
+/// Integers that [`lift_signed`] takes: `i8`, `i32` and `i64`.
+pub trait Small: Copy + Into<i64> {
+    /// [`lift_signed`] for rows of equal length.
+    fn lift(out: &mut [u64], small: &[Self], m: &Modulus) {
+        for (out, &x) in out.iter_mut().zip(small) {
+            *out = m.reduce_i64(x.into());
+        }
+    }
+}
+
+impl Small for i32 {}
+impl Small for i64 {}
+
+impl Small for i8 {
+    fn lift(out: &mut [u64], small: &[Self], m: &Modulus) {
+        let q = m.q();
+        #[cfg(target_arch = "x86_64")]
+        if q > 128 && CpuPath::Ifma.is_available() {
+            // SAFETY: this CPU has the instructions.
+            return unsafe { ifma::lift(out, small, q) };
+        }
+        for (out, &x) in out.iter_mut().zip(small) {
+            // A negative x is a large unsigned number, and x + q is the residue; else x + q is larger than x.
+            *out = if q > 128 {
+                (x as u64).min((x as u64).wrapping_add(q))
+            } else {
+                m.reduce_i64(x.into())
+            };
+        }
     }
 }
 

@@ -136,7 +136,7 @@ fn uniform_is_as_documented() {
                 break;
             }
         }
-        for len in [0, 1, 2, 127, 128, 129, 1999] {
+        for len in [0, 1, 2, 7, 8, 127, 128, 129, 520, 1999] {
             let mut out = vec![u64::MAX; len];
             sampler::uniform(&seed, stream, &mut out, &m);
             assert_eq!(out, expected[..len], "{bits} {len}");

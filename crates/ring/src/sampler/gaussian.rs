@@ -3,6 +3,8 @@
 use rand_core::CryptoRng;
 use zeroize::Zeroize;
 
+use crate::cpu::CpuPath;
+
 /// Standard deviation parameter of the error: `P(x) ~ exp(-x² / (2·SIGMA²))`. The value of the homomorphic encryption
 /// standard and of ia.cr/2024/463, section 2.
 pub const SIGMA: f64 = 3.2;
@@ -53,26 +55,35 @@ const BATCH: usize = 64;
 /// 2021-06-04, algorithm 5). The magnitude comes from 64 bits and the sign from one more, so each value is within statistical
 /// distance `2^-58` of the exact distribution (table rounding and the cut-off tail).
 pub fn gaussian(rng: &mut impl CryptoRng, out: &mut [i8]) {
-    let mut bytes = [0u8; 8 * (BATCH + 1)];
+    let is_vector = CpuPath::Ifma.is_available();
+    let mut words = [0u64; BATCH + 1];
+    let mut values = [0i8; BATCH];
     for out in out.chunks_mut(BATCH) {
-        rng.fill_bytes(&mut bytes);
-        let (words, _) = bytes.as_chunks::<8>();
-        let signs = u64::from_le_bytes(words[BATCH]);
-        for (i, (out, word)) in out.iter_mut().zip(words).enumerate() {
-            let sign = -((signs >> i & 1) as i8); // 0 or -1
-            *out = (magnitude(u64::from_le_bytes(*word)) ^ sign) - sign;
-        }
+        words.fill_with(|| rng.next_u64());
+        let ([magnitudes @ .., signs], values) = (&words, &mut values);
+        scan(is_vector, values, magnitudes, *signs);
+        out.copy_from_slice(&values[..out.len()]);
     }
-    bytes.zeroize();
+    words.zeroize();
+    values.zeroize();
 }
 
-/// Number of table entries that are at most `u`: every entry is read and no branch is taken.
-#[inline]
-fn magnitude(u: u64) -> i8 {
-    CUMULATIVE
-        .iter()
-        .map(|&threshold| i8::from(u >= threshold))
-        .sum()
+/// Magnitudes and signs of a batch: every entry of the table is read for every word, and no branch is taken.
+fn scan(is_vector: bool, out: &mut [i8; BATCH], words: &[u64; BATCH], signs: u64) {
+    #[cfg(target_arch = "x86_64")]
+    if is_vector {
+        // SAFETY: the caller found that this CPU has the instructions.
+        return unsafe { super::ifma::scan(out, words, signs, &CUMULATIVE) };
+    }
+    let _ = is_vector;
+    for (i, (out, &u)) in out.iter_mut().zip(words).enumerate() {
+        let magnitude: i8 = CUMULATIVE
+            .iter()
+            .map(|&threshold| i8::from(u >= threshold))
+            .sum();
+        let sign = -((signs >> i & 1) as i8); // 0 or -1
+        *out = (magnitude ^ sign) - sign;
+    }
 }
 
 #[cfg(test)]

@@ -3,10 +3,11 @@
 use aes::Aes256;
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
 
+use crate::cpu::CpuPath;
 use crate::modulus::Modulus;
 
-/// AES blocks that are encrypted at a time.
-const BLOCKS: usize = 64;
+/// AES blocks that are encrypted at a time: 4 kB.
+const BLOCKS: usize = 256;
 
 /// Uniform words in `[0, q)`, a function of `seed`, `stream` and `q` alone.
 ///
@@ -18,40 +19,57 @@ const BLOCKS: usize = 64;
 /// Public randomness: the running time depends on the values.
 pub fn uniform(seed: &[u8; 32], stream: u64, out: &mut [u64], m: &Modulus) {
     let cipher = Aes256::new(seed.into());
-    let mask = u64::MAX >> (64 - m.bits());
+    let is_vector = CpuPath::Ifma.is_available();
     let mut blocks = [aes::Block::default(); BLOCKS];
     let mut counter = 0u64;
     let mut filled = 0;
     while filled < out.len() {
-        for block in &mut blocks {
-            let (low, high) = block.split_at_mut(8);
-            low.copy_from_slice(&stream.to_le_bytes());
-            high.copy_from_slice(&counter.to_le_bytes());
+        // As many blocks as will do when nothing is skipped; in whole vectors.
+        let needed = (out.len() - filled).div_ceil(2).next_multiple_of(4);
+        let blocks = &mut blocks[..needed.min(BLOCKS)];
+        for block in blocks.iter_mut() {
+            let input = u128::from(stream) | u128::from(counter) << 64;
+            block.0 = input.to_le_bytes();
             counter += 1;
         }
-        cipher.encrypt_blocks(&mut blocks);
-        for word in blocks.as_flattened_words() {
-            if filled < out.len() {
-                out[filled] = word & mask;
-                filled += usize::from(word & mask < m.q());
-            }
+        cipher.encrypt_blocks(blocks);
+        if filled + 2 * blocks.len() <= out.len() {
+            filled = keep_below(is_vector, out, filled, blocks, m);
+        } else {
+            // The last words of a row whose length is not a multiple of the vector length, or after skipped words.
+            let mut rest = [0; 2 * BLOCKS];
+            let kept = keep_below(is_vector, &mut rest, 0, blocks, m).min(out.len() - filled);
+            out[filled..filled + kept].copy_from_slice(&rest[..kept]);
+            filled += kept;
         }
     }
 }
 
-/// Little-endian words of a key stream.
-trait Words {
-    fn as_flattened_words(&self) -> impl Iterator<Item = u64>;
+/// Appends the accepted words of `blocks` to `out` from `filled` on, where there is room for all; returns the new position.
+fn keep_below(
+    is_vector: bool,
+    out: &mut [u64],
+    filled: usize,
+    blocks: &[aes::Block],
+    m: &Modulus,
+) -> usize {
+    let (mask, q) = (u64::MAX >> (64 - m.bits()), m.q());
+    #[cfg(target_arch = "x86_64")]
+    if is_vector {
+        // SAFETY: the caller found that this CPU has the instructions.
+        return unsafe { super::ifma::keep_below(out, filled, blocks, mask, q) };
+    }
+    let _ = is_vector;
+    let mut filled = filled;
+    for block in blocks {
+        let words = u128::from_le_bytes(block.0);
+        for word in [words as u64, (words >> 64) as u64] {
+            out[filled] = word & mask;
+            filled += usize::from(word & mask < q);
+        }
+    }
+    filled
 }
 
-impl Words for [aes::Block; BLOCKS] {
-    fn as_flattened_words(&self) -> impl Iterator<Item = u64> {
-        self.iter().flat_map(|block| {
-            block
-                .as_chunks::<8>()
-                .0
-                .iter()
-                .map(|word| u64::from_le_bytes(*word))
-        })
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -53,3 +53,20 @@ fn table_is_the_cumulative_distribution() {
     // The next entry would round to 2^64.
     assert!(total - cumulative < total >> 65);
 }
+
+#[test]
+fn scans_agree() {
+    let mut words = [0u64; super::BATCH];
+    for (i, word) in words.iter_mut().enumerate() {
+        // Each threshold and its neighbours, then both ends.
+        let entry = CUMULATIVE.get(i / 2).copied().unwrap_or(u64::MAX);
+        *word = if i == 63 { 0 } else { entry - (i % 2) as u64 };
+    }
+    let (mut plain, mut vector) = ([0; super::BATCH], [0; super::BATCH]);
+    let available = crate::CpuPath::Ifma.is_available();
+    for signs in [0, u64::MAX, 0x1234_5678_9abc_def0] {
+        super::scan(false, &mut plain, &words, signs);
+        super::scan(available, &mut vector, &words, signs);
+        assert_eq!(plain, vector);
+    }
+}
