@@ -189,9 +189,7 @@ SHAPE = (
     Rule("Unsqueeze", _unsqueeze, "Reshape", "not before the batch"),
     Rule("Shape", _shape, "", "folded at import"),
     Rule("Size", _size, "", "folded at import; not of a batch"),
-    Rule(
-        "ConstantOfShape", _constant_of_shape, "Mul Add", "folded at import, but for the batch", since=9
-    ),
+    Rule("ConstantOfShape", _constant_of_shape, "Mul Add", "folded at import, but for the batch", since=9),
     Rule("Expand", _expand, "Add", "constant shape", since=8),
     Rule("Range", _range, "", "folded at import", since=11),
 )
