@@ -13,6 +13,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 from skl2onnx import to_onnx
+from sklearn.svm import LinearSVC
 
 from tacit.errors import TacitError, UnsupportedOpError
 from tacit.importers import load
@@ -92,10 +93,11 @@ def test_hand_made_models(name: str) -> None:
     _compare(make(), {"x": data})
 
 
-def _exported(estimator: Any, x: Any, **options: Any) -> onnx.ModelProto:
+def _exported(estimator: Any, x: Any) -> onnx.ModelProto:
+    options = {LinearSVC: {"nocl": False}} if "LinearSVC" in repr(estimator) else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return to_onnx(estimator, x[:1].astype(np.float32), **options)
+        return to_onnx(estimator, x[:1].astype(np.float32), options=options)
 
 
 EXPORTED_AND_REFUSED = {
@@ -103,6 +105,19 @@ EXPORTED_AND_REFUSED = {
     "power transformer": "infinity is replaced",
     "box-cox": "infinity is replaced",
 }
+
+
+@pytest.mark.parametrize(
+    "name", ["logistic, two classes", "logistic, softmax", "mlp, relu", "mlp, tanh", "lda, two classes"]
+)
+def test_the_last_part_of_exported_classifiers_is_public(name: str) -> None:
+    """After the last weights come only operators whose constants are nobody's secret, so the owner can run them."""
+    estimator, x = fit(name)
+    for graph in (load(estimator), load(_exported(estimator, x))):
+        secret = graph.constants.keys() - graph.public_constants
+        last = max(i for i, node in enumerate(graph.nodes) if secret & set(node.inputs))
+        tail = {node.op for node in graph.nodes[last + 1 :]}
+        assert {"ArgMax", "Gather"} <= tail and tail & {"Sigmoid", "Softmax"}
 
 
 @pytest.mark.parametrize("name", FITTED)

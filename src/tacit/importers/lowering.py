@@ -62,11 +62,15 @@ BATCH = _Batch()
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Operand:
-    """A tensor while a model is read. ``array``: its elements when known; ``name``: its value or source."""
+    """A tensor while a model is read. ``array``: its elements when known; ``name``: its value or source.
+
+    ``is_public``: known and nobody's secret, because it comes from the operator and not from the model.
+    """
 
     name: str
     type: TensorType
     array: Array | None = None
+    is_public: bool = False
 
     @property
     def shape(self) -> Shape:
@@ -220,7 +224,11 @@ class Lowering:
     _inputs: list[str] = field(default_factory=list)
     _folded: int = 0
 
-    def known(self, array: Any, name: str = "") -> Operand:
+    def literal(self, array: Any) -> Operand:
+        """A known operand that is the same for every model, as the 1 of 1 - p: public."""
+        return self.known(array, public=True)
+
+    def known(self, array: Any, name: str = "", *, public: bool = False) -> Operand:
         """An operand of known value: numbers, bool, strings, or an object array of sizes with ``BATCH``."""
         held = np.asarray(array)
         if held.dtype.kind in "iu":
@@ -230,7 +238,7 @@ class Lowering:
         elif held.dtype == object and all(isinstance(item, int | np.integer) for item in held.reshape(-1)):
             held = held.astype(np.int64)
         dtype: DType = "int64" if held.dtype == object else dtype_of(held)
-        return Operand(name, TensorType(held.shape, dtype), held)
+        return Operand(name, TensorType(held.shape, dtype), held, public)
 
     def input(self, name: str, shape: Shape, dtype: DType = "float64") -> Operand:
         self._inputs.append(self.builder.input(name, shape, dtype=dtype))
@@ -246,7 +254,7 @@ class Lowering:
             if value.name in self._inputs and value.has_batch and value.dtype == "float64" and value.features:
                 flat = self.apply("Reshape", Operand(value.name, value.type), shape=(-1, value.features))
                 first = self.apply("Slice", flat, axes=(1,), starts=(0,), ends=(1,), steps=(1,))
-                return self.apply("Mul", first, self.known(0.0))
+                return self.apply("Mul", first, self.literal(0.0))
         return None
 
     def apply(self, op: str, *operands: Operand, **attributes: Attribute) -> Operand:
@@ -304,7 +312,7 @@ class Lowering:
         wanted = operand.name
         if not wanted or wanted in self.builder.values:
             wanted = self.builder.fresh(wanted or "c")
-        name = self.builder.constant(array, name=wanted)
+        name = self.builder.constant(array, name=wanted, public=operand.is_public)
         self._held[id(array)] = (array, name)
         return name
 
@@ -330,4 +338,5 @@ class Lowering:
             )
         with np.errstate(all="ignore"):
             result = row.meaning(arrays, complete)
-        return self.known(result, operands[0].name if op in _MOVING | {"Cast"} else "")
+        name = operands[0].name if op in _MOVING | {"Cast"} else ""
+        return self.known(result, name, public=all(operand.is_public for operand in operands))

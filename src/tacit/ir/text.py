@@ -52,7 +52,7 @@ _LINES = {
     "class": re.compile(rf"({_STRING}|-?\d{{1,19}})"),
     "input": re.compile(rf"({_STRING}) (float64|int64|bool) ({_SHAPE}) (owner|provider|public)"),
     "constant": re.compile(rf"({_STRING}) (float64|int64|bool|str) ({_SHAPE}) (provider|public) (.*)"),
-    "node": re.compile(rf"({_STRING}) = (\w+)\(((?:{_STRING}(?:, )?)*)\) (\{{.*\}}) ({_STRING})"),
+    "node": re.compile(rf"({_STRING}) = (\w+)\(((?:{_STRING}(?:, )?)*)\) (\{{[^{{}}]*\}}) ({_STRING})"),
     "output": re.compile(rf"({_STRING})"),
     "role": re.compile(rf"({_STRING}) ({_STRING})"),
 }

@@ -70,7 +70,7 @@ def class_labels(estimator: Any) -> Array:
 def score_of_second(ctx: Lowering, classes: Array, score: Operand) -> Prediction:
     """Two classes and one score (batch, 1): positive means the second. The primary output is (batch,)."""
     flat = reshape(ctx, score, (None,))
-    index = ctx.apply("Cast", ctx.apply("Less", ctx.known(0.0), flat), to="int64")
+    index = ctx.apply("Cast", ctx.apply("Less", ctx.literal(0.0), flat), to="int64")
     return Prediction("scores", flat, ctx.choose(classes, index))
 
 

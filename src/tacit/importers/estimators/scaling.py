@@ -55,8 +55,8 @@ def _normalizer(estimator: Any, ctx: Lowering, x: Operand) -> Operand:
             norm = ctx.apply("Sqrt", ctx.apply("ReduceSum", ctx.apply("Mul", x, x), axes=(1,), keepdims=1))
         case _:
             norm = ctx.apply("ReduceMax", ctx.apply("Abs", x), axes=(1,), keepdims=1)
-    empty = ctx.apply("Equal", norm, ctx.known(0.0))
-    return ctx.apply("Div", x, ctx.apply("Where", empty, ctx.known(1.0), norm))
+    empty = ctx.apply("Equal", norm, ctx.literal(0.0))
+    return ctx.apply("Div", x, ctx.apply("Where", empty, ctx.literal(1.0), norm))
 
 
 def _binarizer(estimator: Any, ctx: Lowering, x: Operand) -> Operand:
@@ -88,9 +88,9 @@ def _power(estimator: Any, ctx: Lowering, x: Operand) -> Operand:
     """
     exponents = finite(estimator.lambdas_, "lambdas_")
     if estimator.method == "yeo-johnson":
-        above = _risen(ctx, ctx.apply("Add", ctx.apply("Relu", x), ctx.known(1.0)), exponents)
-        mirrored = ctx.apply("Relu", ctx.apply("Mul", x, ctx.known(-1.0)))
-        below = _risen(ctx, ctx.apply("Add", mirrored, ctx.known(1.0)), 2.0 - exponents)
+        above = _risen(ctx, ctx.apply("Add", ctx.apply("Relu", x), ctx.literal(1.0)), exponents)
+        mirrored = ctx.apply("Relu", ctx.apply("Mul", x, ctx.literal(-1.0)))
+        below = _risen(ctx, ctx.apply("Add", mirrored, ctx.literal(1.0)), 2.0 - exponents)
         x = ctx.apply("Sub", above, below)
     else:
         x = _risen(ctx, x, exponents)
@@ -101,7 +101,7 @@ def _risen(ctx: Lowering, base: Operand, exponents: Array) -> Operand:
     """(base^λ - 1) / λ for each feature, and log(base) where λ is zero."""
     zero = np.abs(exponents) < np.finfo(np.float64).eps
     safe = np.where(zero, 1.0, exponents)
-    power = ctx.apply("Sub", ctx.apply("Pow", base, ctx.known(safe, "lambdas")), ctx.known(1.0))
+    power = ctx.apply("Sub", ctx.apply("Pow", base, ctx.known(safe, "lambdas")), ctx.literal(1.0))
     result = ctx.apply("Mul", power, ctx.known(1.0 / safe))
     if not zero.any():
         return result

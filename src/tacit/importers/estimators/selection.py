@@ -28,8 +28,8 @@ def _polynomial(estimator: Any, ctx: Lowering, x: Operand) -> Operand:
     for row in powers:
         factors = tuple(int(i) for i in np.repeat(np.arange(len(row)), row))
         if not factors:
-            nothing = ctx.apply("Mul", columns[0], ctx.known(0.0))
-            parts.append(ctx.apply("Add", nothing, ctx.known(1.0)))
+            nothing = ctx.apply("Mul", columns[0], ctx.literal(0.0))
+            parts.append(ctx.apply("Add", nothing, ctx.literal(1.0)))
             continue
         if factors[:-1] in products:
             product = ctx.apply("Mul", products[factors[:-1]], columns[factors[-1]])
@@ -79,7 +79,7 @@ def _function(estimator: Any, ctx: Lowering, x: Operand) -> Operand:
     if estimator.func is np.square:
         return ctx.apply("Mul", x, x)
     if estimator.func is np.log1p:
-        return ctx.apply("Log", ctx.apply("Add", x, ctx.known(1.0)))
+        return ctx.apply("Log", ctx.apply("Add", x, ctx.literal(1.0)))
     return ctx.apply(names[estimator.func], x)
 
 
@@ -96,10 +96,10 @@ def _bins(estimator: Any, ctx: Lowering, x: Operand) -> Operand:
     for i, edges in enumerate(estimator.bin_edges_):
         inner = finite(edges[1:-1], "bin_edges_")
         below = ctx.apply("Less", take(ctx, x, np.array([i]), 1), ctx.known(inner, f"edges.{i}"))
-        reached = ctx.apply("Cast", ctx.apply("Equal", below, ctx.known(False)), to="float64")
+        reached = ctx.apply("Cast", ctx.apply("Equal", below, ctx.literal(False)), to="float64")
         place = ctx.apply("ReduceSum", reached, axes=(1,), keepdims=1)
         if estimator.encode == "onehot-dense":
-            numbers = ctx.known(np.arange(len(inner) + 1, dtype=np.float64))
+            numbers = ctx.literal(np.arange(len(inner) + 1, dtype=np.float64))
             place = ctx.apply("Cast", ctx.apply("Equal", place, numbers), to="float64")
         parts.append(place)
     return parts[0] if len(parts) == 1 else ctx.apply("Concat", *parts, axis=1)

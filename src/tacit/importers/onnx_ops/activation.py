@@ -15,13 +15,15 @@ __all__ = ["ACTIVATION", "clamp", "complement", "softmax"]
 _Lower = Callable[[SourceNode, Lowering], Sequence[Operand]]
 
 
-def clamp(ctx: Lowering, x: Operand, low: float | None, high: float | None) -> Operand:
-    """x held between two bounds; infinite bounds are none."""
+def clamp(
+    ctx: Lowering, x: Operand, low: float | None, high: float | None, *, public: bool = False
+) -> Operand:
+    """x held between two bounds; infinite bounds are none. ``public``: the bounds are nobody's secret."""
     whole = x.dtype == "int64"
     if low is not None and np.isfinite(low):
-        x = ctx.apply("Max", x, ctx.known(int(low) if whole else float(low)))
+        x = ctx.apply("Max", x, ctx.known(int(low) if whole else float(low), public=public))
     if high is not None and np.isfinite(high):
-        x = ctx.apply("Min", x, ctx.known(int(high) if whole else float(high)))
+        x = ctx.apply("Min", x, ctx.known(int(high) if whole else float(high), public=public))
     return x
 
 
@@ -33,7 +35,7 @@ def softmax(ctx: Lowering, x: Operand, axis: int) -> Operand:
 
 def complement(ctx: Lowering, positive: Operand) -> Operand:
     """(batch, 1) probabilities p of the second class as (batch, 2): 1 - p and p."""
-    pair = ctx.apply("Concat", ctx.apply("Sub", ctx.known(1.0), positive), positive, axis=1)
+    pair = ctx.apply("Concat", ctx.apply("Sub", ctx.literal(1.0), positive), positive, axis=1)
     ctx.normalized.add(pair.name)
     return pair
 
@@ -47,12 +49,12 @@ def _function(op: str) -> _Lower:
 
 def _relu(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
     x = node.operand(0)
-    return [ctx.apply("Relu", x) if x.dtype == "float64" else ctx.apply("Max", x, ctx.known(0))]
+    return [ctx.apply("Relu", x) if x.dtype == "float64" else ctx.apply("Max", x, ctx.literal(0))]
 
 
 def _slope(ctx: Lowering, x: Operand, slope: Operand) -> Operand:
     """slope · x + (1 - slope) · relu(x): x where positive, slope · x elsewhere."""
-    rest = ctx.apply("Sub", ctx.known(1.0), slope)
+    rest = ctx.apply("Sub", ctx.literal(1.0), slope)
     return ctx.apply("Add", ctx.apply("Mul", x, slope), ctx.apply("Mul", ctx.apply("Relu", x), rest))
 
 
@@ -66,8 +68,8 @@ def _prelu(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
 
 def _below(ctx: Lowering, x: Operand, scale: float, alpha: float) -> Operand:
     """scale · x where positive, scale · alpha · (e^x - 1) elsewhere; e^min(x, 0) never overflows."""
-    falling = ctx.apply("Exp", ctx.apply("Min", x, ctx.known(0.0)))
-    left = ctx.apply("Mul", ctx.apply("Sub", falling, ctx.known(1.0)), ctx.known(scale * alpha))
+    falling = ctx.apply("Exp", ctx.apply("Min", x, ctx.literal(0.0)))
+    left = ctx.apply("Mul", ctx.apply("Sub", falling, ctx.literal(1.0)), ctx.known(scale * alpha))
     return ctx.apply("Add", left, ctx.apply("Mul", ctx.apply("Relu", x), ctx.known(scale)))
 
 
@@ -88,20 +90,22 @@ def _celu(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
     if alpha == 0.0:
         raise node.malformed("alpha must not be 0")
     x = node.operand(0)
-    falling = ctx.apply("Exp", ctx.apply("Mul", ctx.apply("Min", x, ctx.known(0.0)), ctx.known(1.0 / alpha)))
-    left = ctx.apply("Mul", ctx.apply("Sub", falling, ctx.known(1.0)), ctx.known(alpha))
+    falling = ctx.apply(
+        "Exp", ctx.apply("Mul", ctx.apply("Min", x, ctx.literal(0.0)), ctx.known(1.0 / alpha))
+    )
+    left = ctx.apply("Mul", ctx.apply("Sub", falling, ctx.literal(1.0)), ctx.known(alpha))
     return [ctx.apply("Add", left, ctx.apply("Relu", x))]
 
 
 def _thresholded_relu(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
     x = node.operand(0)
     passed = ctx.apply("Less", ctx.known(node.number("alpha", 1.0)), x)
-    return [ctx.apply("Where", passed, x, ctx.known(0.0))]
+    return [ctx.apply("Where", passed, x, ctx.literal(0.0))]
 
 
 def _hard_sigmoid_of(ctx: Lowering, x: Operand, alpha: float, beta: float) -> Operand:
     line = ctx.apply("Add", ctx.apply("Mul", x, ctx.known(alpha)), ctx.known(beta))
-    return clamp(ctx, line, 0.0, 1.0)
+    return clamp(ctx, line, 0.0, 1.0, public=True)
 
 
 def _hard_sigmoid(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
@@ -116,7 +120,7 @@ def _hard_swish(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
 def _softplus_of(ctx: Lowering, x: Operand) -> Operand:
     """log(1 + e^x) as max(x, 0) + log(1 + e^-|x|), which never overflows."""
     small = ctx.apply("Exp", negate(ctx, ctx.apply("Abs", x)))
-    return ctx.apply("Add", ctx.apply("Relu", x), ctx.apply("Log", ctx.apply("Add", small, ctx.known(1.0))))
+    return ctx.apply("Add", ctx.apply("Relu", x), ctx.apply("Log", ctx.apply("Add", small, ctx.literal(1.0))))
 
 
 def _softplus(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
@@ -125,7 +129,7 @@ def _softplus(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
 
 def _softsign(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
     x = node.operand(0)
-    return [ctx.apply("Div", x, ctx.apply("Add", ctx.apply("Abs", x), ctx.known(1.0)))]
+    return [ctx.apply("Div", x, ctx.apply("Add", ctx.apply("Abs", x), ctx.literal(1.0)))]
 
 
 def _mish(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
@@ -137,15 +141,15 @@ def _gelu(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
     x = node.operand(0)
     match node.text("approximate", "none"):
         case "none":
-            bend = ctx.apply("Erf", ctx.apply("Mul", x, ctx.known(1.0 / sqrt(2.0))))
+            bend = ctx.apply("Erf", ctx.apply("Mul", x, ctx.literal(1.0 / sqrt(2.0))))
         case "tanh":
             cube = ctx.apply("Mul", ctx.apply("Mul", x, x), x)
-            inner = ctx.apply("Add", x, ctx.apply("Mul", cube, ctx.known(0.044715)))
-            bend = ctx.apply("Tanh", ctx.apply("Mul", inner, ctx.known(sqrt(2.0 / pi))))
+            inner = ctx.apply("Add", x, ctx.apply("Mul", cube, ctx.literal(0.044715)))
+            bend = ctx.apply("Tanh", ctx.apply("Mul", inner, ctx.literal(sqrt(2.0 / pi))))
         case other:
             raise node.unsupported(f"the approximation `{other}`", "use `none` or `tanh`")
-    half = ctx.apply("Mul", x, ctx.known(0.5))
-    return [ctx.apply("Mul", half, ctx.apply("Add", bend, ctx.known(1.0)))]
+    half = ctx.apply("Mul", x, ctx.literal(0.5))
+    return [ctx.apply("Mul", half, ctx.apply("Add", bend, ctx.literal(1.0)))]
 
 
 def _swish(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
@@ -159,7 +163,7 @@ def _shrink(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
     x, bias, edge = node.operand(0), node.number("bias", 0.0), node.number("lambd", 0.5)
     if x.dtype != "float64":
         raise node.unsupported("the input is an integer", "cast to float first")
-    zero = ctx.known(0.0)
+    zero = ctx.literal(0.0)
     low = ctx.apply(
         "Where", ctx.apply("Less", x, ctx.known(-edge)), ctx.apply("Add", x, ctx.known(bias)), zero
     )

@@ -18,11 +18,11 @@ _BOOL, _STRING = 9, 8
 
 
 def negate(ctx: Lowering, x: Operand) -> Operand:
-    return ctx.apply("Mul", x, ctx.known(-1 if x.dtype == "int64" else -1.0))
+    return ctx.apply("Mul", x, ctx.literal(-1 if x.dtype == "int64" else -1.0))
 
 
 def logical_not(ctx: Lowering, x: Operand) -> Operand:
-    return ctx.apply("Equal", x, ctx.known(False))
+    return ctx.apply("Equal", x, ctx.literal(False))
 
 
 def _same(op: str) -> Callable[[SourceNode, Lowering], Sequence[Operand]]:
@@ -47,7 +47,15 @@ def _fold_left(op: str) -> Callable[[SourceNode, Lowering], Sequence[Operand]]:
 
 def _mean(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
     (total,) = _fold_left("Add")(node, ctx)
-    return [ctx.apply("Mul", total, ctx.known(1.0 / len(node.inputs)))]
+    return [ctx.apply("Mul", total, ctx.literal(1.0 / len(node.inputs)))]
+
+
+def _sub(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
+    """a - b. The 1 of 1 - p, as exporters write it, is nobody's secret."""
+    a, b = node.operand(0), node.operand(1)
+    if a.array is not None and a.array.size == 1 and a.dtype == "float64" and a.array.item() == 1.0:
+        a = ctx.literal(a.array)
+    return [ctx.apply("Sub", a, b)]
 
 
 def _div(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
@@ -87,12 +95,12 @@ def _neg(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
 
 
 def _reciprocal(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
-    return [ctx.apply("Div", ctx.known(1.0), node.operand(0))]
+    return [ctx.apply("Div", ctx.literal(1.0), node.operand(0))]
 
 
 def _sign(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
     x = node.operand(0)
-    zero = ctx.known(0 if x.dtype == "int64" else 0.0)
+    zero = ctx.literal(0 if x.dtype == "int64" else 0.0)
     parts = [ctx.apply("Less", zero, x), ctx.apply("Less", x, zero)]
     above, below = (ctx.apply("Cast", part, to=x.dtype) for part in parts)
     return [ctx.apply("Sub", above, below)]
@@ -126,11 +134,11 @@ def _where(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
 
 
 def _and(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
-    return [ctx.apply("Where", node.operand(0), node.operand(1), ctx.known(False))]
+    return [ctx.apply("Where", node.operand(0), node.operand(1), ctx.literal(False))]
 
 
 def _or(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
-    return [ctx.apply("Where", node.operand(0), ctx.known(True), node.operand(1))]
+    return [ctx.apply("Where", node.operand(0), ctx.literal(True), node.operand(1))]
 
 
 def _xor(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
@@ -185,7 +193,8 @@ def _cast_like(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
 
 
 ARITHMETIC = (
-    *(Rule(op, _same(op), op) for op in ("Add", "Sub", "Mul", "Abs", "Sqrt", "Exp", "Log", "Less")),
+    *(Rule(op, _same(op), op) for op in ("Add", "Mul", "Abs", "Sqrt", "Exp", "Log", "Less")),
+    Rule("Sub", _sub, "Sub"),
     Rule("Erf", _same("Erf"), "Erf", since=9),
     Rule("Max", _fold_left("Max"), "Max"),
     Rule("Min", _fold_left("Min"), "Min"),

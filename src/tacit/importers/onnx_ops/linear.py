@@ -99,10 +99,10 @@ def _standardized(
 ) -> tuple[Operand, Operand, Operand]:
     """(x - mean) / √(variance + ε), the mean and √(variance + ε), mean and variance along axes."""
     count = 1.0 / max(1, int(np.prod([x.type.size(axis) for axis in axes], dtype=np.int64)))
-    mean = ctx.apply("Mul", ctx.apply("ReduceSum", x, axes=axes, keepdims=1), ctx.known(count))
+    mean = ctx.apply("Mul", ctx.apply("ReduceSum", x, axes=axes, keepdims=1), ctx.literal(count))
     centred = ctx.apply("Sub", x, mean)
     square = ctx.apply("ReduceSum", ctx.apply("Mul", centred, centred), axes=axes, keepdims=1)
-    variance = ctx.apply("Mul", square, ctx.known(count))
+    variance = ctx.apply("Mul", square, ctx.literal(count))
     deviation = ctx.apply("Sqrt", ctx.apply("Add", variance, ctx.known(epsilon)))
     return ctx.apply("Div", centred, deviation), mean, deviation
 
@@ -124,7 +124,7 @@ def _layer_normalization(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
     result = result if bias is None else ctx.apply("Add", result, bias)
     if node.n_outputs == 1:
         return [result]
-    return [result, mean, ctx.apply("Div", ctx.known(1.0), deviation)]
+    return [result, mean, ctx.apply("Div", ctx.literal(1.0), deviation)]
 
 
 def _mean_variance_normalization(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
@@ -143,8 +143,8 @@ def _lp_normalization(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
             norm = ctx.apply("Sqrt", ctx.apply("ReduceSum", ctx.apply("Mul", x, x), axes=(axis,), keepdims=1))
         case other:
             raise node.malformed(f"p must be 1 or 2. Got {other} instead.")
-    empty = ctx.apply("Equal", norm, ctx.known(0.0))
-    return [ctx.apply("Div", x, ctx.apply("Where", empty, ctx.known(1.0), norm))]
+    empty = ctx.apply("Equal", norm, ctx.literal(0.0))
+    return [ctx.apply("Div", x, ctx.apply("Where", empty, ctx.literal(1.0), norm))]
 
 
 LINEAR = (

@@ -103,11 +103,11 @@ def _classify(node: SourceNode, ctx: Lowering, x: Operand, weights: Array, bias:
             scores = complement(ctx, ctx.apply("Sigmoid", positive))
         else:
             # ONNX Runtime writes 1 - s and s for one row of coefficients, and decides by the sign of s
-            other = ctx.apply("Sub", ctx.known(1.0), positive) if rows == 1 else negate(ctx, positive)
+            other = ctx.apply("Sub", ctx.literal(1.0), positive) if rows == 1 else negate(ctx, positive)
             scores = ctx.apply("Concat", other, positive, axis=1)
             if rows == 1:
                 ctx.roles["scores"] = scores.name
-                index = ctx.apply("Cast", ctx.apply("Less", ctx.known(0.0), positive), to="int64")
+                index = ctx.apply("Cast", ctx.apply("Less", ctx.literal(0.0), positive), to="int64")
                 return [ctx.choose(labels, reshape(ctx, index, (*index.shape[:1],))), scores]
     else:
         if rows == 1:
@@ -195,8 +195,8 @@ def _normalizer(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
             norm = ctx.apply("ReduceMax", x, axes=(1,), keepdims=1)
         case other:
             raise node.malformed(f"norm `{other}` is no norm of ONNX")
-    empty = ctx.apply("Equal", norm, ctx.known(0.0))
-    result = ctx.apply("Div", x, ctx.apply("Where", empty, ctx.known(1.0), norm))
+    empty = ctx.apply("Equal", norm, ctx.literal(0.0))
+    result = ctx.apply("Div", x, ctx.apply("Where", empty, ctx.literal(1.0), norm))
     if ctx.roles.get("probabilities") == x.name:
         ctx.roles["probabilities"] = result.name
     return [result]
@@ -226,7 +226,8 @@ def _zip_map(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
     labels = _labels(node)
     if len(x.shape) != 2 or x.shape[1] != labels.size:
         raise node.malformed("there must be a score for each class label")
-    ctx.roles.setdefault("probabilities", x.name)
+    if ctx.roles.get("scores") != x.name:
+        ctx.roles["probabilities"] = x.name
     return [x]
 
 

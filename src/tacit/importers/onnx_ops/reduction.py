@@ -57,7 +57,7 @@ def _min(ctx: Lowering, x: Operand, axes: tuple[int, ...], keepdims: int) -> Ope
 
 def _mean(ctx: Lowering, x: Operand, axes: tuple[int, ...], keepdims: int) -> Operand:
     count = max(1, prod(x.type.size(axis) for axis in axes))
-    return ctx.apply("Mul", _sum(ctx, x, axes, keepdims), ctx.known(1.0 / count))
+    return ctx.apply("Mul", _sum(ctx, x, axes, keepdims), ctx.literal(1.0 / count))
 
 
 def _l1(ctx: Lowering, x: Operand, axes: tuple[int, ...], keepdims: int) -> Operand:
@@ -93,7 +93,7 @@ def _prod(ctx: Lowering, x: Operand, axes: tuple[int, ...], keepdims: int) -> Op
         size = x.type.size(axis)
         if size == 0:
             empty = ctx.apply("ReduceSum", x, axes=(axis,), keepdims=1)
-            x = ctx.apply("Add", empty, ctx.known(1 if x.dtype == "int64" else 1.0))
+            x = ctx.apply("Add", empty, ctx.literal(1 if x.dtype == "int64" else 1.0))
             continue
         parts = [
             ctx.apply("Slice", x, axes=(axis,), starts=(i,), ends=(i + 1,), steps=(1,)) for i in range(size)
@@ -115,9 +115,9 @@ def _arg(smallest: bool) -> Callable[[SourceNode, Lowering], Sequence[Operand]]:
         if smallest:
             x = negate(ctx, x)
         if last:
-            x = ctx.apply("Gather", x, ctx.known(np.arange(size)[::-1]), axis=axis)
+            x = ctx.apply("Gather", x, ctx.literal(np.arange(size)[::-1]), axis=axis)
         index = ctx.apply("ArgMax", x, axis=axis, keepdims=node.integer("keepdims", 1))
-        return [ctx.apply("Sub", ctx.known(size - 1), index) if last else index]
+        return [ctx.apply("Sub", ctx.literal(size - 1), index) if last else index]
 
     return lower
 

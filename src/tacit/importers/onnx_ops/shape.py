@@ -167,7 +167,7 @@ def _expand(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
         raise node.unsupported("strings are expanded")
     ones = [1] * max(0, len(x.shape) - len(wanted)) + [int(size) for size in wanted]
     if x.dtype == "bool":
-        return [ctx.apply("Where", x, _filled(node, ctx, ones, True), ctx.known(False))]
+        return [ctx.apply("Where", x, _filled(node, ctx, ones, True), ctx.literal(False))]
     return [ctx.apply("Add", x, _filled(node, ctx, ones, 0 if x.dtype == "int64" else 0.0))]
 
 

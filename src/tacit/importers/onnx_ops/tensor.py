@@ -97,7 +97,7 @@ def _slice(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
                 high = positions[-1] + 1 if len(positions) else 0
                 x = ctx.apply("Slice", x, axes=(axis,), starts=(low,), ends=(high,), steps=(step,))
         else:
-            x = ctx.apply("Gather", x, ctx.known(np.array(positions, dtype=np.int64)), axis=axis)
+            x = ctx.apply("Gather", x, ctx.literal(np.array(positions, dtype=np.int64)), axis=axis)
     return [x]
 
 
@@ -150,7 +150,7 @@ def _tile(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
         if count != 1:
             size = x.type.size(axis)
             ctx.spend((size, count))
-            x = ctx.apply("Gather", x, ctx.known(np.tile(np.arange(size), count)), axis=axis)
+            x = ctx.apply("Gather", x, ctx.literal(np.tile(np.arange(size), count)), axis=axis)
     return [x]
 
 
@@ -195,7 +195,7 @@ def _pad(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
                 raise node.malformed("there is nothing to pad with")
             ctx.spend((size + begin + end,))
             positions = _positions(mode, begin, size, end)
-            x = ctx.apply("Gather", x, ctx.known(positions), axis=axis)
+            x = ctx.apply("Gather", x, ctx.literal(positions), axis=axis)
     return [x]
 
 
@@ -258,12 +258,12 @@ def _cum_sum(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
     triangle = triangle.T if node.integer("reverse", 0) else triangle
     moved = [i for i in range(rank) if i != axis] + [axis]
     if rank == 1:
-        flat = ctx.apply("MatMul", reshape(ctx, x, (1, size)), ctx.known(triangle))
+        flat = ctx.apply("MatMul", reshape(ctx, x, (1, size)), ctx.literal(triangle))
         return [reshape(ctx, flat, (size,))]
     if x.type.has_batch and moved[0] != 0:
         raise node.unsupported("a sum over the batch")
     turned = x if axis == rank - 1 else ctx.apply("Transpose", x, perm=tuple(moved))
-    result = ctx.apply("MatMul", turned, ctx.known(triangle))
+    result = ctx.apply("MatMul", turned, ctx.literal(triangle))
     if axis == rank - 1:
         return [result]
     return [ctx.apply("Transpose", result, perm=tuple(int(i) for i in np.argsort(moved)))]
@@ -282,8 +282,8 @@ def _trilu(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
         if node.integer("upper", 1)
         else np.tril(np.ones((rows, columns)), offset)
     )
-    zero = ctx.known(0.0 if x.dtype == "float64" else 0 if x.dtype == "int64" else False)
-    return [ctx.apply("Where", ctx.known(kept.astype(np.bool_)), x, zero)]
+    zero = ctx.literal(0.0 if x.dtype == "float64" else 0 if x.dtype == "int64" else False)
+    return [ctx.apply("Where", ctx.literal(kept.astype(np.bool_)), x, zero)]
 
 
 def _one_hot(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
@@ -297,10 +297,10 @@ def _one_hot(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
     size = int(depth[0])
     whole = indices if indices.dtype == "int64" else ctx.apply("Cast", indices, to="int64")
     wrapped = ctx.apply(
-        "Where", ctx.apply("Less", whole, ctx.known(0)), ctx.apply("Add", whole, ctx.known(size)), whole
+        "Where", ctx.apply("Less", whole, ctx.literal(0)), ctx.apply("Add", whole, ctx.literal(size)), whole
     )
     spread = reshape(ctx, wrapped, (*indices.shape[:axis], 1, *indices.shape[axis:]))
-    places = ctx.known(np.arange(size).reshape(size, *(1,) * (rank - 1 - axis)))
+    places = ctx.literal(np.arange(size).reshape(size, *(1,) * (rank - 1 - axis)))
     return [
         ctx.apply("Where", ctx.apply("Equal", spread, places), ctx.known(values[1]), ctx.known(values[0]))
     ]

@@ -99,7 +99,7 @@ def _global_average_pool(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
     x = node.operand(0)
     sizes = _spatial(node, x)
     total = ctx.apply("ReduceSum", x, axes=tuple(range(2, len(x.shape))), keepdims=1)
-    return [ctx.apply("Mul", total, ctx.known(1.0 / max(1, prod(sizes))))]
+    return [ctx.apply("Mul", total, ctx.literal(1.0 / max(1, prod(sizes))))]
 
 
 def _global_max_pool(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
