@@ -157,3 +157,31 @@ def test_objects_of_other_parameters(params: Parameters, secret: SecretKey, eval
         (EvaluationKeys.from_bytes, foreign.evaluation_keys().to_bytes()),
     ):
         raised(errors.PeerIncompatibleError, lambda r=read, d=data: r(params, d))
+
+
+def test_integers_out_of_range(params: Parameters, secret: SecretKey, evaluator: Evaluator) -> None:
+    ct = secret.encrypt(params.encode([1.0]))
+    ones = np.ones(params.slots)
+    for call in (
+        lambda: params.encode([1.0], level=-1),
+        lambda: params.dnum(-1),
+        lambda: evaluator.drop_level(ct, -1),
+        lambda: secret.evaluation_keys(rotations={1: -1}),
+        lambda: secret.evaluation_keys(conjugate=-1),
+        lambda: secret.evaluation_keys(relinearize=-1),
+        lambda: LinearMap(params, {0: ones}, level=-1, scale=2.0**40, baby=1),
+    ):
+        raised(errors.LevelError, call)
+    for call in (
+        lambda: Parameters.from_literal(-1, [40], [], log_scale=30),
+        lambda: Parameters.from_literal(13, [-40], [], log_scale=30),
+        lambda: Parameters.from_literal(13, [40], [2**70], log_scale=30),
+        lambda: Parameters.from_literal(13, [40], [], log_scale=2**33),
+        lambda: evaluator.rotate(ct, 2**64),
+        lambda: evaluator.rotate_hoisted(ct, [-(2**64)]),
+        lambda: LinearMap(params, {0: ones}, level=0, scale=2.0**40, baby=-1),
+        lambda: ct.residues(-1),
+    ):
+        raised(errors.InvalidParameterError, call)
+    with pytest.raises(TypeError):
+        evaluator.rotate(ct, 1.0)  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ use pyo3::types::PyBytes;
 use tacit_ckks::{Ciphertext, Parameters, Plaintext};
 
 use crate::error::{detached, detached_read, of_call};
+use crate::integers::Size;
 use crate::parameters::PyParameters;
 
 /// An encoded polynomial.
@@ -119,13 +120,13 @@ impl PyCiphertext {
     }
 
     /// The residues of one part, row i modulo q_i, in bit-reversed NTT order.
-    fn residues<'py>(&self, py: Python<'py>, part: usize) -> PyResult<Bound<'py, PyArray2<u64>>> {
+    fn residues<'py>(&self, py: Python<'py>, part: Size) -> PyResult<Bound<'py, PyArray2<u64>>> {
         let degree = self.ciphertext.degree();
-        let Some(poly) = self.ciphertext.parts().get(part) else {
+        let Some(poly) = self.ciphertext.parts().get(part.0 as usize) else {
             return Err(of_call(tacit_ckks::CkksError::InvalidParameters {
                 parameter: "part",
                 requirement: "at most the degree of the ciphertext",
-                got: format!("{part} for degree {degree}"),
+                got: format!("{} for degree {degree}", part.0),
             }));
         };
         let n = self.params.n();

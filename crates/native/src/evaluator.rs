@@ -6,6 +6,7 @@ use tacit_ckks::{Ciphertext, CkksError, Evaluator, Parameters};
 
 use crate::cipher::{PyCiphertext, PyPlaintext};
 use crate::error::{Class, detached, of_call};
+use crate::integers::{Integer, Level};
 use crate::keys::PyEvaluationKeys;
 use crate::linear::PyLinearMap;
 use crate::parameters::PyParameters;
@@ -187,13 +188,13 @@ impl PyEvaluator {
     }
 
     /// Forgets the primes above `level`
-    fn drop_level(&self, py: Python<'_>, a: &PyCiphertext, level: usize) -> PyResult<PyCiphertext> {
-        self.run(py, |evaluator| evaluator.drop_level(&a.ciphertext, level))
+    fn drop_level(&self, py: Python<'_>, a: &PyCiphertext, level: Level) -> PyResult<PyCiphertext> {
+        self.run(py, |evaluator| evaluator.drop_level(&a.ciphertext, level.0))
     }
 
     /// Slot i ← slot i + k
-    fn rotate(&self, py: Python<'_>, a: &PyCiphertext, k: i64) -> PyResult<PyCiphertext> {
-        self.run(py, |evaluator| evaluator.rotate(&a.ciphertext, k))
+    fn rotate(&self, py: Python<'_>, a: &PyCiphertext, k: Integer) -> PyResult<PyCiphertext> {
+        self.run(py, |evaluator| evaluator.rotate(&a.ciphertext, k.0))
     }
 
     /// Several rotations of one ciphertext for less than one by one
@@ -201,8 +202,9 @@ impl PyEvaluator {
         &self,
         py: Python<'_>,
         a: &PyCiphertext,
-        ks: Vec<i64>,
+        ks: Vec<Integer>,
     ) -> PyResult<Vec<PyCiphertext>> {
+        let ks: Vec<i64> = ks.into_iter().map(|k| k.0).collect();
         self.run_many(py, |evaluator| evaluator.rotate_hoisted(&a.ciphertext, &ks))
     }
 
@@ -216,8 +218,9 @@ impl PyEvaluator {
         &self,
         py: Python<'_>,
         a: &PyCiphertext,
-        steps: Vec<i64>,
+        steps: Vec<Integer>,
     ) -> PyResult<PyCiphertext> {
+        let steps: Vec<i64> = steps.into_iter().map(|step| step.0).collect();
         self.run(py, |evaluator| evaluator.rotate_sum(&a.ciphertext, &steps))
     }
 

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::cipher::{PyCiphertext, PyPlaintext};
 use crate::error::{Class, detached, detached_read};
+use crate::integers::{Integer, Level};
 use crate::parameters::PyParameters;
 use crate::randomness::Source;
 use crate::threads;
@@ -88,7 +89,7 @@ impl PySecretKey {
         &self,
         py: Python<'_>,
         rotations: Option<&Bound<'_, PyAny>>,
-        conjugate: Option<usize>,
+        conjugate: Option<Level>,
         relinearize: Option<&Bound<'_, PyAny>>,
         threads: i64,
     ) -> PyResult<PyEvaluationKeys> {
@@ -101,14 +102,14 @@ impl PySecretKey {
         }
         // The identity needs no key.
         levels.remove(&1);
-        if let Some(level) = conjugate {
+        if let Some(Level(level)) = conjugate {
             levels.insert(params.conjugation_element(), level);
         }
         let relinearize = match relinearize {
             Some(flag) if flag.is_instance_of::<PyBool>() => {
                 flag.extract::<bool>()?.then_some(params.max_level())
             }
-            Some(level) => level.extract::<Option<usize>>()?,
+            Some(level) => level.extract::<Option<Level>>()?.map(|level| level.0),
             None => None,
         };
         // One generator for each key, drawn in order, so that the number of threads changes nothing.
@@ -210,12 +211,20 @@ fn rotation_levels(
         return rotations
             .call_method0("items")?
             .try_iter()?
-            .map(|item| item?.extract())
+            .map(|item| {
+                item?
+                    .extract()
+                    .map(|(Integer(rotation), Level(level))| (rotation, level))
+            })
             .collect();
     }
     rotations
         .try_iter()?
-        .map(|item| Ok((item?.extract()?, params.max_level())))
+        .map(|item| {
+            item?
+                .extract()
+                .map(|Integer(rotation)| (rotation, params.max_level()))
+        })
         .collect()
 }
 

@@ -6,6 +6,7 @@ mod cipher;
 mod cpu;
 mod error;
 mod evaluator;
+mod integers;
 mod keys;
 mod linear;
 mod parameters;

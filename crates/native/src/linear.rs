@@ -7,6 +7,7 @@ use pyo3::types::PyMapping;
 use tacit_ckks::LinearMap;
 
 use crate::error::detached;
+use crate::integers::{Integer, Level, Size};
 use crate::parameters::PyParameters;
 use crate::values::Values;
 
@@ -24,17 +25,17 @@ impl PyLinearMap {
         py: Python<'_>,
         params: &PyParameters,
         diagonals: &Bound<'_, PyMapping>,
-        level: usize,
+        level: Level,
         scale: f64,
-        baby: usize,
+        baby: Size,
     ) -> PyResult<Self> {
         let mut values = BTreeMap::new();
         for item in diagonals.call_method0("items")?.try_iter()? {
-            let (k, diagonal) = item?.extract::<(i64, Bound<'_, PyAny>)>()?;
+            let (Integer(k), diagonal) = item?.extract::<(Integer, Bound<'_, PyAny>)>()?;
             values.insert(k, Values::extract("a diagonal", &diagonal)?.into_complex());
         }
         let map = detached(py, || {
-            LinearMap::new(&params.0, &values, level, scale, baby)
+            LinearMap::new(&params.0, &values, level.0, scale, baby.0 as usize)
         })?;
         Ok(Self { map })
     }

@@ -14,12 +14,23 @@ use tacit_ckks::{
 use crate::cipher::PyPlaintext;
 use crate::cpu;
 use crate::error::{detached, of_call};
+use crate::integers::{Integer, Level, Size};
 use crate::values::Values;
 
 /// `{log_n: largest log2(QP)}` of 128-bit classical security.
 #[pyfunction]
 pub(crate) fn security_table() -> BTreeMap<u32, u32> {
     SECURITY_TABLE.into_iter().collect()
+}
+
+fn literal(log_n: Size, log_q: &[Size], log_p: &[Size], log_scale: Size) -> ParametersLiteral {
+    let sizes = |list: &[Size]| list.iter().map(|size| size.0).collect();
+    ParametersLiteral {
+        log_n: log_n.0,
+        log_q: sizes(log_q),
+        log_p: sizes(log_p),
+        log_scale: log_scale.0,
+    }
 }
 
 /// Checked, immutable parameters of the scheme.
@@ -33,19 +44,14 @@ impl PyParameters {
     #[pyo3(signature = (log_n, log_q, log_p, *, log_scale, cpu=None))]
     fn from_literal(
         py: Python<'_>,
-        log_n: u32,
-        log_q: Vec<u32>,
-        log_p: Vec<u32>,
-        log_scale: u32,
+        log_n: Size,
+        log_q: Vec<Size>,
+        log_p: Vec<Size>,
+        log_scale: Size,
         cpu: Option<&str>,
     ) -> PyResult<Self> {
         let path = cpu::chosen(cpu)?;
-        let literal = ParametersLiteral {
-            log_n,
-            log_q,
-            log_p,
-            log_scale,
-        };
+        let literal = literal(log_n, &log_q, &log_p, log_scale);
         detached(py, || Parameters::from_literal(&literal, path)).map(Self)
     }
 
@@ -54,19 +60,14 @@ impl PyParameters {
     #[pyo3(signature = (log_n, log_q, log_p, *, log_scale, cpu=None))]
     fn insecure_from_literal(
         py: Python<'_>,
-        log_n: u32,
-        log_q: Vec<u32>,
-        log_p: Vec<u32>,
-        log_scale: u32,
+        log_n: Size,
+        log_q: Vec<Size>,
+        log_p: Vec<Size>,
+        log_scale: Size,
         cpu: Option<&str>,
     ) -> PyResult<Self> {
         let path = cpu::chosen(cpu)?;
-        let literal = ParametersLiteral {
-            log_n,
-            log_q,
-            log_p,
-            log_scale,
-        };
+        let literal = literal(log_n, &log_q, &log_p, log_scale);
         detached(py, || Parameters::insecure_from_literal(&literal, path)).map(Self)
     }
 
@@ -146,19 +147,20 @@ impl PyParameters {
     }
 
     /// Digits of key switching at a level.
-    fn dnum(&self, level: usize) -> PyResult<usize> {
-        self.check_level("dnum", level).map(|()| self.0.dnum(level))
+    fn dnum(&self, level: Level) -> PyResult<usize> {
+        self.check_level("dnum", level.0)
+            .map(|()| self.0.dnum(level.0))
     }
 
     /// log2 of q_0·…·q_level.
-    fn log_q(&self, level: usize) -> PyResult<f64> {
-        self.check_level("log_q", level)
-            .map(|()| self.0.log_q(level))
+    fn log_q(&self, level: Level) -> PyResult<f64> {
+        self.check_level("log_q", level.0)
+            .map(|()| self.0.log_q(level.0))
     }
 
     /// The exponent g of the map X → X^g that rotates by `rotation`.
-    fn galois_element(&self, rotation: i64) -> u64 {
-        self.0.galois_element(rotation)
+    fn galois_element(&self, rotation: Integer) -> u64 {
+        self.0.galois_element(rotation.0)
     }
 
     /// Encodes up to `slots` real or complex numbers.
@@ -167,12 +169,12 @@ impl PyParameters {
         &self,
         py: Python<'_>,
         values: &Bound<'_, PyAny>,
-        level: Option<usize>,
+        level: Option<Level>,
         scale: Option<f64>,
     ) -> PyResult<PyPlaintext> {
         let (params, values) = (&self.0, Values::extract("values", values)?);
         let (level, scale) = (
-            level.unwrap_or(params.max_level()),
+            level.map_or(params.max_level(), |level| level.0),
             scale.unwrap_or(params.scale()),
         );
         let plaintext = detached(py, || match &values {
