@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -15,10 +16,12 @@ import numpy as np
 import pytest
 
 import tacit
+from tacit.cli.main import guarded
 from tacit.errors import MalformedMessageError, PeerError, PeerIncompatibleError, PeerMisbehavedError
+from tacit.stories.hospital import Story, tell
 from tacit.stories.pipe import Frame, Kind
 from tacit.stories.remote import Remote, refusal
-from tacit.stories.ward import Ward, admit, fit
+from tacit.stories.ward import MODELS, Ward, admit, fit
 
 DEAD_WITHIN_S = 2.0
 
@@ -42,20 +45,17 @@ def owner(remote: Remote) -> tacit.Owner:
     return owner
 
 
-def run_demo(*options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tacit", "demo", "hospital", *options]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
-
-
 def test_the_demo_keeps_its_promises() -> None:
-    done = run_demo("--json")
+    """What `make demo` runs."""
+    command = [sys.executable, "-m", "tacit", "demo", "hospital", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert done.stdout.count("\n") == 1
     story = json.loads(done.stdout)
     assert story["kept"]
     assert story["new_patients"] == 171
-    assert {part["model"] for part in story["parts"]} == {"logistic", "mlp"}
+    assert {part["model"] for part in story["parts"]} == set(MODELS)
     for part in story["parts"]:
         assert part["labels_differ"] == 0
         assert 0 < part["largest_error"] <= part["error_bound"] < 0.05, part
@@ -66,12 +66,38 @@ def test_the_demo_keeps_its_promises() -> None:
     assert any("circular" in line for line in story["assumptions"])
 
 
-def test_the_demo_reads_well_without_colour() -> None:
-    done = run_demo()
-    assert done.returncode == 0, done.stderr
-    assert "\x1b" not in done.stdout
-    assert "171 of 171" in done.stdout
-    assert max(map(len, done.stdout.splitlines())) <= 110
+@pytest.fixture(scope="module")
+def story() -> Story:
+    return tell(models=("logistic",))
+
+
+def test_the_demo_reads_well_without_colour(
+    story: Story, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tacit.cli.demo.tell", lambda progress: story)
+    monkeypatch.setattr(sys, "argv", ["tacit", "demo"])
+    assert guarded() == 0
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert "171 of 171" in out
+    assert "circular security" in out
+    assert max(map(len, out.splitlines())) <= 110
+
+
+@pytest.mark.parametrize("broken", [{"labels_differ": 1}, {"largest_error": 1.0}])
+def test_a_broken_promise_fails_the_demo(
+    story: Story,
+    broken: dict[str, float],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    parts = (dataclasses.replace(story.parts[0], **broken), *story.parts[1:])
+    monkeypatch.setattr("tacit.cli.demo.tell", lambda progress: dataclasses.replace(story, parts=parts))
+    monkeypatch.setattr(sys, "argv", ["tacit", "demo"])
+    assert guarded() == 1
+    out = capsys.readouterr().out
+    assert "BROKEN" in out
+    assert "NO" in out
 
 
 def test_a_prediction_crosses_two_processes(remote: Remote, owner: tacit.Owner, ward: Ward) -> None:

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from tacit.cli import output
 from tacit.stories.hospital import Part, Story, tell
+from tacit.stories.ward import MODELS
 
 __all__ = ["command"]
 
@@ -38,7 +39,8 @@ def view(story: Story) -> RenderableType:
         f"A company has a model, fitted on {story.known_patients} patients; "
         f"a hospital has {story.new_patients} others.\n"
         "The hospital encrypts them, the company computes on ciphertexts, the hospital alone can decrypt.\n"
-        f"Two processes: the hospital is this one, the company is process {story.process}."
+        f"Two processes: the hospital is this one, the company is process {story.process}.\n"
+        + "\n".join(f"Model {name}: {what}." for name, what in MODELS.items())
     )
     return Group(
         "",
@@ -46,7 +48,7 @@ def view(story: Story) -> RenderableType:
         *section("answers, against scikit-learn in the clear", answers(story.parts)),
         *section("cost, median per request", costs(story.parts)),
         *section("what each side saw", sight(story)),
-        *section("assumed", "\n".join(f"- {line}" for line in story.assumptions)),
+        *section("assumed", bullets(story.assumptions)),
         verdict(story),
         "",
     )
@@ -97,15 +99,25 @@ def sight(story: Story) -> Table:
     table.add_column()
     table.add_row(
         "the company",
-        f"{count['offer']} requests for a plan, {count['keys']} sets of evaluation keys "
+        f"{count['offer']} wishes for a plan, {count['keys']} sets of evaluation keys "
         f"({output.size_text(size['keys'])}), {count['request']} encrypted requests "
         f"({output.size_text(size['request'])}). No patient, no answer; no key that decrypts was ever sent.",
     )
     table.add_row(
         "the hospital",
         f"{count['offer']} public plans and {count['request']} encrypted answers "
-        f"({output.size_text(story.bytes_down)}). No weight of the model; answers carry what answers carry.",
+        f"({output.size_text(story.bytes_down)}). No weight of the model but what answers tell; from the plans, the "
+        "range and mean of each measurement among the patients that the company knows.",
     )
+    return table
+
+
+def bullets(lines: tuple[str, ...]) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column()
+    table.add_column()
+    for line in lines:
+        table.add_row("-", line)
     return table
 
 

@@ -30,7 +30,8 @@ def show(view: RenderableType) -> None:
     console = Console(width=None if terminal else PLAIN_WIDTH, highlight=False, emoji=False)
     with console.capture() as captured:
         console.print(view)
-    write(captured.get())
+    text = captured.get()
+    write(text if terminal else "".join(f"{line.rstrip()}\n" for line in text.splitlines()))
 
 
 def document(content: Mapping[str, Any]) -> None:
