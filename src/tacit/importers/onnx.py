@@ -14,6 +14,7 @@ from tacit.errors import ModelError, ShapeError, TacitError, UnsupportedOpError
 from tacit.importers.lowering import Lowering, Operand, SourceNode
 from tacit.importers.onnx_ops import MAX_OPSET, MIN_OPSET, RULES
 from tacit.importers.protobuf import MAX_RANK, attributes_of, opsets_of, read_model, tensor_array
+from tacit.importers.simplify import simplify
 from tacit.ir.builder import GraphBuilder
 from tacit.ir.graph import Graph
 from tacit.ir.signature import DType, Shape
@@ -276,7 +277,8 @@ def _finish(ctx: Lowering, outputs: Mapping[str, Operand], metadata: Mapping[str
     if taken:
         raise ModelError(f"the value `{sorted(taken)[0]}` is made twice", hint="export the model again")
     ctx.builder.rename(inner)
-    return ctx.builder.finish(list(inner.values()), roles=roles, classes=choices, metadata=metadata)
+    graph = ctx.builder.finish(list(inner.values()), roles=roles, classes=choices, metadata=metadata)
+    return simplify(graph)
 
 
 def _roles(ctx: Lowering, outputs: Mapping[str, Operand]) -> dict[str, str]:

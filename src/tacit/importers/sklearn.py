@@ -22,6 +22,7 @@ from tacit.importers.onnx import inline_onnx
 from tacit.importers.onnx_ops.shape import reshape
 from tacit.importers.onnx_ops.tensor import take
 from tacit.importers.protobuf import opsets_of
+from tacit.importers.simplify import simplify
 from tacit.ir.builder import GraphBuilder
 from tacit.ir.graph import Graph
 
@@ -75,13 +76,14 @@ def import_sklearn(estimator: Any, n_features: int | None = None) -> Graph:
     if ctx.rounded:
         metadata["float32"] = ", ".join(ctx.rounded)
     recorded = getattr(estimator, "feature_names_in_", None)
-    return ctx.builder.finish(
+    graph = ctx.builder.finish(
         list(names.values()),
         roles={role: role for role in outputs},
         classes=None if answer.label is None else ctx.choice_table(answer.label),
         feature_names=None if recorded is None else tuple(str(name) for name in recorded),
         metadata=metadata,
     )
+    return simplify(graph)
 
 
 def _check_fitted(estimator: Any) -> None:
