@@ -107,13 +107,10 @@ class _Rewriting:
         """x · [-w, w] + [-b, b] as -z and z with z = x · w + b."""
         product = self.nodes.get(node.inputs[0])
         bias = self.constants.get(node.inputs[1])
-        if (
-            product is None
-            or product.op != "MatMul"
-            or bias is None
-            or bias.size != 2
-            or bias.shape[-1:] != (2,)
-        ):
+        if product is None or product.op != "MatMul" or bias is None or bias.shape not in ((2,), (1, 2)):
+            return None
+        known = self.graph.values.get(product.output)
+        if known is None or len(known.shape) != 2:
             return None
         weights = self.constants.get(product.inputs[1])
         if weights is None or weights.ndim != 2 or weights.shape[1] != 2 or product.inputs[1] in self.public:
