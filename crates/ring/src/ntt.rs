@@ -180,25 +180,7 @@ impl NttTable {
     /// its offset at every coefficient. In place, at the price of [`NttTable::inverse`].
     pub fn inverse_scaled(&self, path: CpuPath, row: &mut [u64], scale: &InverseScale) {
         self.check(row.len());
-        match path.checked() {
-            #[cfg(target_arch = "x86_64")]
-            CpuPath::Ifma if row.len() >= ifma::MIN_N => {
-                let base = || self.modulus.inv(self.psi);
-                let roots = self.ifma[INVERSE]
-                    .get_or_init(|| ifma::Roots::new(self.log_n, base(), &self.modulus));
-                // SAFETY: `checked` made sure that this CPU has the instructions.
-                unsafe { ifma::inverse(row, roots, scale, &self.modulus) }
-            }
-            #[cfg(target_arch = "x86_64")]
-            CpuPath::Avx2 if row.len() >= avx2::MIN_N => {
-                let base = || self.modulus.inv(self.psi);
-                let roots = self.avx2[INVERSE]
-                    .get_or_init(|| avx2::Roots::new(self.log_n, base(), &self.modulus));
-                // SAFETY: `checked` made sure that this CPU has the instructions.
-                unsafe { avx2::inverse(row, roots, scale, &self.modulus) }
-            }
-            _ => portable::inverse(row, self.portable_roots(INVERSE), scale, &self.modulus),
-        }
+        self.inverse_from(path, row, None, scale);
     }
 
     /// [`NttTable::inverse_scaled`] out of place.
@@ -211,8 +193,40 @@ impl NttTable {
     ) {
         self.check(input.len());
         self.check(out.len());
-        out.copy_from_slice(input);
-        self.inverse_scaled(path, out, scale);
+        self.inverse_from(path, out, Some(input), scale);
+    }
+
+    /// Transforms `input` into `row`, or `row` itself.
+    fn inverse_from(
+        &self,
+        path: CpuPath,
+        row: &mut [u64],
+        input: Option<&[u64]>,
+        scale: &InverseScale,
+    ) {
+        let path = path.checked();
+        #[cfg(target_arch = "x86_64")]
+        if path == CpuPath::Ifma && row.len() >= ifma::MIN_N {
+            let base = || self.modulus.inv(self.psi);
+            let roots = self.ifma[INVERSE]
+                .get_or_init(|| ifma::Roots::new(self.log_n, base(), &self.modulus));
+            // SAFETY: `checked` made sure that this CPU has the instructions.
+            return unsafe { ifma::inverse(row, input, roots, scale, &self.modulus) };
+        }
+        if let Some(input) = input {
+            row.copy_from_slice(input);
+        }
+        match path {
+            #[cfg(target_arch = "x86_64")]
+            CpuPath::Avx2 if row.len() >= avx2::MIN_N => {
+                let base = || self.modulus.inv(self.psi);
+                let roots = self.avx2[INVERSE]
+                    .get_or_init(|| avx2::Roots::new(self.log_n, base(), &self.modulus));
+                // SAFETY: `checked` made sure that this CPU has the instructions.
+                unsafe { avx2::inverse(row, roots, scale, &self.modulus) }
+            }
+            _ => portable::inverse(row, self.portable_roots(INVERSE), scale, &self.modulus),
+        }
     }
 
     fn portable_roots(&self, direction: usize) -> &[Root] {

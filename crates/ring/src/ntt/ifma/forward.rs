@@ -3,24 +3,21 @@
 use std::arch::x86_64::*;
 
 use super::{
-    CACHED, COMPACT_N, Field, MIN_N, Roots, V, W, fold, inner_roots, load, mul_add, mul_montgomery,
-    root, shrink, split, store,
+    CACHED, COMPACT_N, Field, MIN_N, Roots, V, W, broadcast, fold, inner_roots, load, mul_add,
+    mul_montgomery, root, shrink, split, store,
 };
 use crate::modulus::Modulus;
 
-/// `(x + y·w, x - y·w)`. Tight: `[0, 4q)` to `[0, 4q)`. Loose: `x` grows by `2q`.
+/// `(x + y·w, x - y·w)`. Tight: `[0, 4q)` to `[0, 4q)`. Loose: `x` grows and shrinks by less than `2q`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
 fn butterfly<const LOOSE: bool>(x: &mut V, y: &mut V, w: W, f: &Field) {
     if LOOSE {
         let sum = mul_add(*x, *y, w, f);
-        let twice = _mm512_add_epi64(_mm512_add_epi64(*x, *x), f.two_q);
-        (*x, *y) = (sum, _mm512_sub_epi64(twice, sum));
+        (*x, *y) = (sum, _mm512_sub_epi64(_mm512_add_epi64(*x, *x), sum));
     } else {
-        let u = fold(*x, f.two_q);
         let t = _mm512_and_si512(mul_add(_mm512_setzero_si512(), *y, w, f), f.mask);
-        *x = _mm512_add_epi64(u, t);
-        *y = _mm512_sub_epi64(_mm512_add_epi64(u, f.two_q), t);
+        (*x, *y) = add_and_sub::<LOOSE>(*x, t, f);
     }
 }
 
@@ -29,12 +26,84 @@ fn butterfly<const LOOSE: bool>(x: &mut V, y: &mut V, w: W, f: &Field) {
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
 fn inner_butterfly<const LOOSE: bool, const COMPACT: bool>(x: &mut V, y: &mut V, w: W, f: &Field) {
     if COMPACT {
-        let u = if LOOSE { *x } else { fold(*x, f.two_q) };
-        let t = mul_montgomery(*y, w.0, f);
-        *x = _mm512_add_epi64(u, t);
-        *y = _mm512_sub_epi64(_mm512_add_epi64(u, f.two_q), t);
+        (*x, *y) = add_and_sub::<LOOSE>(*x, mul_montgomery(*y, w.0, f), f);
     } else {
         butterfly::<LOOSE>(x, y, w, f);
+    }
+}
+
+/// `(x + t, x - t)` for `t` in `[0, 2q)`. Tight: in `[0, 4q)`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+fn add_and_sub<const LOOSE: bool>(x: V, t: V, f: &Field) -> (V, V) {
+    if LOOSE {
+        (_mm512_add_epi64(x, t), _mm512_sub_epi64(x, t))
+    } else {
+        let x = fold(x, f.two_q);
+        (
+            _mm512_add_epi64(x, t),
+            _mm512_sub_epi64(_mm512_add_epi64(x, f.two_q), t),
+        )
+    }
+}
+
+/// What is done to the words that are not multiplied in the first level of a pass: nothing;
+const KEEP: u8 = 0;
+/// the lift is added;
+const LIFT: u8 = 1;
+/// they are brought below `2q` and the lift is added.
+const SHRINK: u8 = 2;
+
+/// Does it.
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+fn start<const START: u8>(x: V, lift: V, f: &Field) -> V {
+    match START {
+        KEEP => x,
+        LIFT => _mm512_add_epi64(x, lift),
+        _ => _mm512_add_epi64(shrink(x, f), lift),
+    }
+}
+
+/// Where loose words are: from 0 to `high·q`, and still positive after `low·q` is subtracted.
+///
+/// A level adds or subtracts less than `2q`, so words that start with a lift of `2q` for each level to come need no
+/// correction on the way.
+#[derive(Clone, Copy)]
+struct Range {
+    low: u64,
+    high: u64,
+}
+
+impl Range {
+    /// What a pass of some levels starts with, the multiple of `q` in its lift, and the range after it. `remaining`: levels until
+    /// the end of the transform. `room`: largest multiple of `q` in a word.
+    fn step(self, levels: u64, remaining: u64, room: u64) -> (u8, u64, Self) {
+        if self.low >= 2 * levels {
+            return (
+                KEEP,
+                0,
+                Self {
+                    low: self.low - 2 * levels,
+                    high: self.high + 2 * levels,
+                },
+            );
+        }
+        // As large as the levels to come can use, and so that adding as much again finds room.
+        let lift = |base: u64| (2 * remaining).min((room.saturating_sub(base) / 2) & !1);
+        let (start, lift, base) = if lift(self.high) >= 2 * levels {
+            (LIFT, lift(self.high), self.high)
+        } else {
+            (SHRINK, lift(2), 2)
+        };
+        (
+            start,
+            lift,
+            Self {
+                low: lift - 2 * levels,
+                high: base + lift + 2 * levels,
+            },
+        )
     }
 }
 
@@ -51,23 +120,21 @@ fn finish<const LOOSE: bool, const CANONICAL: bool>(x: V, f: &Field) -> V {
     if CANONICAL { fold(x, f.q) } else { x }
 }
 
-/// The levels of node `h` in registers: 3, 2 or 1 of them for `K` = 8, 4, 2. `SHRINK`: brings those words that are not
-/// multiplied in the first level below `2q` before.
+/// The levels of node `h` in registers: 3, 2 or 1 of them for `K` = 8, 4, 2.
 ///
 /// # Safety
 /// The nodes below `h·K` are in the table.
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
-unsafe fn levels<const K: usize, const LOOSE: bool, const SHRINK: bool>(
+unsafe fn levels<const K: usize, const LOOSE: bool, const START: u8>(
     x: &mut [V; K],
     r: &Roots,
     h: usize,
+    lift: V,
     f: &Field,
 ) {
-    if SHRINK {
-        for x in &mut x[..K / 2] {
-            *x = shrink(*x, f);
-        }
+    for x in &mut x[..K / 2] {
+        *x = start::<START>(*x, lift, f);
     }
     let mut blocks = 1;
     while blocks < K {
@@ -90,18 +157,19 @@ unsafe fn levels<const K: usize, const LOOSE: bool, const SHRINK: bool>(
 /// # Safety
 /// The block is inside one allocation that nothing else refers to; `t` is a multiple of 8; `h` is a node of the tree.
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
-unsafe fn pass<const K: usize, const LOOSE: bool, const SHRINK: bool>(
+unsafe fn pass<const K: usize, const LOOSE: bool, const START: u8>(
     p: *mut u64,
     t: usize,
     r: &Roots,
     h: usize,
+    lift: V,
     f: &Field,
 ) {
     for j in (0..t).step_by(8) {
         // SAFETY: j + 8 <= t, so all vectors are inside the block.
         unsafe {
             let mut x: [V; K] = load(p.add(j), t);
-            levels::<K, LOOSE, SHRINK>(&mut x, r, h, f);
+            levels::<K, LOOSE, START>(&mut x, r, h, lift, f);
             store(p.add(j), t, &x);
         }
     }
@@ -110,18 +178,16 @@ unsafe fn pass<const K: usize, const LOOSE: bool, const SHRINK: bool>(
 /// The three innermost levels of a pair of vectors.
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
-fn inner<const LOOSE: bool, const COMPACT: bool, const SHRINK: bool>(
+fn inner<const LOOSE: bool, const COMPACT: bool, const START: u8>(
     a: V,
     b: V,
     [four, two, one]: [W; 3],
+    lift: V,
     f: &Field,
 ) -> (V, V) {
     // distance 4: a0..a3 b0..b3 | a4..a7 b4..b7
-    let mut x = _mm512_shuffle_i64x2::<0b01_00_01_00>(a, b);
+    let mut x = start::<START>(_mm512_shuffle_i64x2::<0b01_00_01_00>(a, b), lift, f);
     let mut y = _mm512_shuffle_i64x2::<0b11_10_11_10>(a, b);
-    if SHRINK {
-        x = shrink(x, f);
-    }
     inner_butterfly::<LOOSE, COMPACT>(&mut x, &mut y, four, f);
     // distance 2: a01 b01 a45 b45 | a23 b23 a67 b67
     let (mut x, mut y) = (
@@ -138,7 +204,7 @@ fn inner<const LOOSE: bool, const COMPACT: bool, const SHRINK: bool>(
     )
 }
 
-/// The last six levels of the row: words `64i` to `64i + 63` from `p`.
+/// The last six levels of the row: words `64i` to `64i + 63` from `p`. The lifts are for the first and the second three levels.
 ///
 /// # Safety
 /// As for [`pass`]; `i < n/64`.
@@ -148,24 +214,22 @@ unsafe fn tail<
     const LOOSE: bool,
     const COMPACT: bool,
     const CANONICAL: bool,
-    const SHRINK: bool,
+    const START: u8,
+    const INNER_START: u8,
 >(
     p: *mut u64,
     r: &Roots,
     i: usize,
+    lifts: [V; 2],
     f: &Field,
 ) {
     // SAFETY: the caller's promise; `levels` reads the nodes h to 4h+3 for h = n/64 + i, all below n/8.
     unsafe {
         let mut x: [V; 8] = load(p, 8);
-        levels::<8, LOOSE, SHRINK>(&mut x, r, r.n() / 64 + i, f);
+        levels::<8, LOOSE, START>(&mut x, r, r.n() / 64 + i, lifts[0], f);
         for (k, pair) in x.as_chunks_mut::<2>().0.iter_mut().enumerate() {
-            let (a, b) = inner::<LOOSE, COMPACT, SHRINK>(
-                pair[0],
-                pair[1],
-                inner_roots::<COMPACT>(r, 4 * i + k),
-                f,
-            );
+            let roots = inner_roots::<COMPACT>(r, 4 * i + k);
+            let (a, b) = inner::<LOOSE, COMPACT, INNER_START>(pair[0], pair[1], roots, lifts[1], f);
             *pair = [
                 finish::<LOOSE, CANONICAL>(a, f),
                 finish::<LOOSE, CANONICAL>(b, f),
@@ -175,7 +239,7 @@ unsafe fn tail<
     }
 }
 
-/// All levels of the block of node `h`: `len` words from `p`, `len` a power of two from 64; words below `bound·q`.
+/// All levels of the block of node `h`: `len` words from `p`, `len` a power of two from 64.
 ///
 /// # Safety
 /// As for [`pass`].
@@ -185,31 +249,40 @@ unsafe fn block<const LOOSE: bool, const COMPACT: bool, const CANONICAL: bool>(
     len: usize,
     r: &Roots,
     h: usize,
-    bound: u64,
+    range: Range,
     f: &Field,
 ) {
     // Each step splits the sub-blocks of the level before; all sub-blocks lie inside the block.
-    let (mut size, mut parts, mut bound) = (len, 1, bound);
+    let (mut size, mut parts, mut range) = (len, 1, range);
+    let next = |range: Range, levels: u32, remaining: u32| {
+        if LOOSE {
+            range.step(levels.into(), remaining.into(), f.room)
+        } else {
+            (KEEP, 0, range)
+        }
+    };
     while size > 64 {
         let k = split(size);
-        // Each level adds 2q to words that start below `bound·q`, or below 2q when they are shrunk.
-        let growth = 2 * u64::from(k.trailing_zeros());
-        let shrinks = LOOSE && bound + growth > f.room;
+        let (start, lift, after) = next(range, k.trailing_zeros(), size.trailing_zeros());
+        let lift = multiple(lift, f);
         for i in 0..parts {
             // SAFETY: sub-block i of the level, of node h·parts + i.
             unsafe {
                 let (p, t, h) = (p.add(i * size), size / k, h * parts + i);
-                match (k, shrinks) {
-                    (8, false) => pass::<8, LOOSE, false>(p, t, r, h, f),
-                    (8, true) => pass::<8, LOOSE, true>(p, t, r, h, f),
-                    (4, false) => pass::<4, LOOSE, false>(p, t, r, h, f),
-                    (4, true) => pass::<4, LOOSE, true>(p, t, r, h, f),
-                    (_, false) => pass::<2, LOOSE, false>(p, t, r, h, f),
-                    (_, true) => pass::<2, LOOSE, true>(p, t, r, h, f),
+                match (k, start) {
+                    (8, KEEP) => pass::<8, LOOSE, KEEP>(p, t, r, h, lift, f),
+                    (8, LIFT) => pass::<8, LOOSE, LIFT>(p, t, r, h, lift, f),
+                    (8, _) => pass::<8, LOOSE, SHRINK>(p, t, r, h, lift, f),
+                    (4, KEEP) => pass::<4, LOOSE, KEEP>(p, t, r, h, lift, f),
+                    (4, LIFT) => pass::<4, LOOSE, LIFT>(p, t, r, h, lift, f),
+                    (4, _) => pass::<4, LOOSE, SHRINK>(p, t, r, h, lift, f),
+                    (_, KEEP) => pass::<2, LOOSE, KEEP>(p, t, r, h, lift, f),
+                    (_, LIFT) => pass::<2, LOOSE, LIFT>(p, t, r, h, lift, f),
+                    (_, _) => pass::<2, LOOSE, SHRINK>(p, t, r, h, lift, f),
                 }
             }
         }
-        bound = if shrinks { 2 } else { bound } + growth;
+        range = after;
         (size, parts) = (size / k, parts * k);
         if len > CACHED {
             // Too large for the first cache: finish the parts one after the other.
@@ -221,27 +294,38 @@ unsafe fn block<const LOOSE: bool, const COMPACT: bool, const CANONICAL: bool>(
                         size,
                         r,
                         h * parts + i,
-                        bound,
+                        range,
                         f,
-                    )
-                };
+                    );
+                }
             }
             return;
         }
     }
     // Position of the block among the blocks of 64 words: h·parts is n/64 plus that.
     let first = h * parts - r.n() / 64;
-    let shrinks = LOOSE && bound + 12 > f.room;
+    let (outer_start, outer_lift, range) = next(range, 3, 6);
+    let (inner_start, inner_lift, _) = next(range, 3, 3);
+    let lifts = [multiple(outer_lift, f), multiple(inner_lift, f)];
     for i in 0..parts {
         // SAFETY: sub-block i, of 64 words.
         unsafe {
-            if shrinks {
-                tail::<LOOSE, COMPACT, CANONICAL, true>(p.add(64 * i), r, first + i, f);
-            } else {
-                tail::<LOOSE, COMPACT, CANONICAL, false>(p.add(64 * i), r, first + i, f);
+            let (p, i) = (p.add(64 * i), first + i);
+            match (outer_start, inner_start) {
+                (KEEP, KEEP) => tail::<LOOSE, COMPACT, CANONICAL, KEEP, KEEP>(p, r, i, lifts, f),
+                (KEEP, _) => tail::<LOOSE, COMPACT, CANONICAL, KEEP, SHRINK>(p, r, i, lifts, f),
+                (_, KEEP) => tail::<LOOSE, COMPACT, CANONICAL, SHRINK, KEEP>(p, r, i, lifts, f),
+                (_, _) => tail::<LOOSE, COMPACT, CANONICAL, SHRINK, SHRINK>(p, r, i, lifts, f),
             }
         }
     }
+}
+
+/// `k·q` in every lane.
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+fn multiple(k: u64, f: &Field) -> V {
+    _mm512_mullo_epi64(f.q, broadcast(k))
 }
 
 /// Input `[0, 4q)`; output `[0, 4q)`, or canonical. The row has `MIN_N` words or more, as many as the table is for.
@@ -249,10 +333,10 @@ unsafe fn block<const LOOSE: bool, const COMPACT: bool, const CANONICAL: bool>(
 pub(in crate::ntt) fn forward(row: &mut [u64], r: &Roots, m: &Modulus, canonical: bool) {
     assert!(row.len() >= MIN_N && row.len() == r.n());
     let (p, n, f) = (row.as_mut_ptr(), row.len(), Field::new(m));
-    // Loose: a pass of three levels needs room for 2q + 3·2q.
+    // Loose: a pass of three levels needs room for 2q, a lift of 6q and as much again.
     // SAFETY: the row is borrowed mutably; the tables have its size, as asserted.
     unsafe {
-        match (f.room >= 8, n >= COMPACT_N) {
+        match (f.room >= 14, n >= COMPACT_N) {
             (true, false) => whole::<true, false>(p, n, r, canonical, &f),
             (true, true) => whole::<true, true>(p, n, r, canonical, &f),
             (false, false) => whole::<false, false>(p, n, r, canonical, &f),
@@ -273,12 +357,13 @@ unsafe fn whole<const LOOSE: bool, const COMPACT: bool>(
     canonical: bool,
     f: &Field,
 ) {
+    let range = Range { low: 0, high: 4 };
     // SAFETY: the caller's promise.
     unsafe {
         if canonical {
-            block::<LOOSE, COMPACT, true>(p, n, r, 1, 4, f);
+            block::<LOOSE, COMPACT, true>(p, n, r, 1, range, f);
         } else {
-            block::<LOOSE, COMPACT, false>(p, n, r, 1, 4, f);
+            block::<LOOSE, COMPACT, false>(p, n, r, 1, range, f);
         }
     }
 }

@@ -217,13 +217,19 @@ fn inner<const MODE: u8, const COMPACT: bool>(
     )
 }
 
-/// The first six levels of the row: words `64i` to `64i + 63` from `p`.
+/// The first six levels of the row, from `source` to `p`, 64 words each, which are words `64i` to `64i + 63` of the row.
 ///
 /// # Safety
-/// As for [`pass`]; `i < n/64`.
+/// As for [`pass`]; `source` is `p` or in another allocation; `i < n/64`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
-unsafe fn head<const MODE: u8, const COMPACT: bool>(p: *mut u64, r: &Roots, i: usize, f: &Field) {
+unsafe fn head<const MODE: u8, const COMPACT: bool>(
+    source: *const u64,
+    p: *mut u64,
+    r: &Roots,
+    i: usize,
+    f: &Field,
+) {
     let bound = if MODE == LOOSE {
         _mm512_slli_epi64::<3>(f.two_q)
     } else {
@@ -231,7 +237,7 @@ unsafe fn head<const MODE: u8, const COMPACT: bool>(p: *mut u64, r: &Roots, i: u
     };
     // SAFETY: the caller's promise; `levels` reads the nodes h to 4h+3 for h = n/64 + i, all below n/8.
     unsafe {
-        let mut x: [V; 8] = load(p, 8);
+        let mut x: [V; 8] = load(source, 8);
         for (k, pair) in x.as_chunks_mut::<2>().0.iter_mut().enumerate() {
             (pair[0], pair[1]) =
                 inner::<MODE, COMPACT>(pair[0], pair[1], inner_roots::<COMPACT>(r, 4 * i + k), f);
@@ -242,11 +248,13 @@ unsafe fn head<const MODE: u8, const COMPACT: bool>(p: *mut u64, r: &Roots, i: u
 }
 
 /// All levels of the block of node `h`: `len` words from `p`, `len` a power of two from 64; without the top pass for the root.
+/// `source` is the start of the whole input row.
 ///
 /// # Safety
-/// As for [`pass`].
+/// As for [`pass`]; `source` is the start of the row at `p` or of one in another allocation.
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
 unsafe fn block<const MODE: u8, const COMPACT: bool>(
+    source: *const u64,
     p: *mut u64,
     len: usize,
     r: &Roots,
@@ -266,7 +274,14 @@ unsafe fn block<const MODE: u8, const COMPACT: bool>(
         for i in 0..parts {
             // SAFETY: part i of the block.
             unsafe {
-                block::<MODE, COMPACT>(p.add(i * (len / parts)), len / parts, r, h * parts + i, f)
+                block::<MODE, COMPACT>(
+                    source,
+                    p.add(i * (len / parts)),
+                    len / parts,
+                    r,
+                    h * parts + i,
+                    f,
+                )
             };
         }
         count = 1;
@@ -274,7 +289,9 @@ unsafe fn block<const MODE: u8, const COMPACT: bool>(
         let first = h * (len / 64) - r.n() / 64;
         for i in 0..len / 64 {
             // SAFETY: part i, of 64 words.
-            unsafe { head::<MODE, COMPACT>(p.add(64 * i), r, first + i, f) };
+            unsafe {
+                head::<MODE, COMPACT>(source.add(64 * (first + i)), p.add(64 * i), r, first + i, f)
+            };
         }
     }
     for &size in sizes[..count].iter().rev() {
@@ -295,26 +312,41 @@ unsafe fn block<const MODE: u8, const COMPACT: bool>(
     }
 }
 
-/// Input `[0, 2q)`; output canonical, scaled. The row has `MIN_N` words or more, as many as the table is for.
+/// From `input`, or from `row` itself, in `[0, 2q)`; `row` becomes canonical and scaled. The rows have `MIN_N` words or more,
+/// as many as the table is for.
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
-pub(in crate::ntt) fn inverse(row: &mut [u64], r: &Roots, scale: &InverseScale, m: &Modulus) {
+pub(in crate::ntt) fn inverse(
+    row: &mut [u64],
+    input: Option<&[u64]>,
+    r: &Roots,
+    scale: &InverseScale,
+    m: &Modulus,
+) {
     assert!(row.len() >= MIN_N && row.len() == r.n());
+    assert!(input.is_none_or(|input| input.len() == row.len()));
     match m.bits() {
-        ..=45 => whole::<LOOSE>(row, r, scale, m),
-        46..=48 => whole::<HALF>(row, r, scale, m),
-        _ => whole::<TIGHT>(row, r, scale, m),
+        ..=45 => whole::<LOOSE>(row, input, r, scale, m),
+        46..=48 => whole::<HALF>(row, input, r, scale, m),
+        _ => whole::<TIGHT>(row, input, r, scale, m),
     }
 }
 
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
-fn whole<const MODE: u8>(row: &mut [u64], r: &Roots, scale: &InverseScale, m: &Modulus) {
+fn whole<const MODE: u8>(
+    row: &mut [u64],
+    input: Option<&[u64]>,
+    r: &Roots,
+    scale: &InverseScale,
+    m: &Modulus,
+) {
     let (p, n, f) = (row.as_mut_ptr(), row.len(), Field::new(m));
-    // SAFETY: the row is borrowed mutably; the tables have its size, as the caller asserted.
+    let source = input.map_or(p.cast_const(), <[u64]>::as_ptr);
+    // SAFETY: the row is borrowed mutably, the input is as long, and the tables have that size, as the caller asserted.
     unsafe {
         if n >= COMPACT_N {
-            block::<MODE, true>(p, n, r, 1, &f);
+            block::<MODE, true>(source, p, n, r, 1, &f);
         } else {
-            block::<MODE, false>(p, n, r, 1, &f);
+            block::<MODE, false>(source, p, n, r, 1, &f);
         }
         match split(n) {
             8 => last_pass::<8, MODE>(p, n / 8, r, scale, &f),
