@@ -6,8 +6,8 @@ use tacit_ckks::{Ciphertext, CkksError, Evaluator, Parameters};
 
 use crate::cipher::{PyCiphertext, PyPlaintext};
 use crate::error::{Class, detached, of_call};
+use crate::evaluation_keys::PyEvaluationKeys;
 use crate::integers::{Integer, Level};
-use crate::keys::PyEvaluationKeys;
 use crate::linear::PyLinearMap;
 use crate::parameters::PyParameters;
 use crate::threads;

@@ -1,4 +1,4 @@
-//! `SecretKey`, `PublicKey` and `EvaluationKeys`.
+//! `SecretKey` and `PublicKey`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::cipher::{PyCiphertext, PyPlaintext};
 use crate::error::{Class, detached, detached_read};
+use crate::evaluation_keys::PyEvaluationKeys;
 use crate::integers::{Integer, Level};
 use crate::parameters::PyParameters;
 use crate::randomness::Source;
@@ -267,86 +268,5 @@ impl PyPublicKey {
 
     fn __repr__(&self) -> String {
         format!("<PublicKey n={}>", self.key.params().n())
-    }
-}
-
-/// What the evaluator gets: keys for products and rotations, nothing that decrypts.
-#[pyclass(frozen, name = "EvaluationKeys", module = "tacit._native")]
-pub(crate) struct PyEvaluationKeys {
-    params: Parameters,
-    pub(crate) keys: Arc<EvaluationKeys>,
-}
-
-#[pymethods]
-impl PyEvaluationKeys {
-    #[getter]
-    fn params_hash<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        PyBytes::new(py, self.params.hash())
-    }
-
-    #[getter]
-    fn size_bytes(&self) -> usize {
-        self.keys.wire_len(&self.params)
-    }
-
-    #[getter]
-    fn memory_bytes(&self) -> usize {
-        self.keys.memory_bytes()
-    }
-
-    #[getter]
-    fn has_relinearization(&self) -> bool {
-        self.keys.relinearization().is_some()
-    }
-
-    #[getter]
-    fn has_conjugation(&self) -> bool {
-        self.keys
-            .galois()
-            .contains_key(&self.params.conjugation_element())
-    }
-
-    #[getter]
-    fn galois_elements(&self) -> Vec<u64> {
-        self.keys.galois().keys().copied().collect()
-    }
-
-    #[getter]
-    fn rotations(&self) -> Vec<usize> {
-        let (mut element, mask) = (1u64, 2 * self.params.n() as u64 - 1);
-        let keys = self.keys.galois();
-        (0..self.params.slots())
-            .filter(|_| {
-                let known = keys.contains_key(&element);
-                element = (element * 5) & mask;
-                known
-            })
-            .collect()
-    }
-
-    /// The binary form.
-    fn to_bytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        PyBytes::new_with(py, self.keys.wire_len(&self.params), |bytes| {
-            detached(py, || self.keys.write_bytes(&self.params, bytes))
-        })
-    }
-
-    /// Reads the binary form.
-    #[staticmethod]
-    fn from_bytes(py: Python<'_>, params: &PyParameters, data: &[u8]) -> PyResult<Self> {
-        let keys = detached_read(py, || EvaluationKeys::from_bytes(&params.0, data))?;
-        Ok(Self {
-            params: params.0.clone(),
-            keys: Arc::new(keys),
-        })
-    }
-
-    fn __repr__(&self) -> String {
-        let keys = &self.keys;
-        format!(
-            "<EvaluationKeys relinearization={} galois={}>",
-            keys.relinearization().is_some(),
-            keys.galois().len()
-        )
     }
 }

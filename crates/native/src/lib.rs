@@ -5,6 +5,7 @@
 mod cipher;
 mod cpu;
 mod error;
+mod evaluation_keys;
 mod evaluator;
 mod integers;
 mod keys;
@@ -43,7 +44,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<cipher::PyCiphertext>()?;
     module.add_class::<cipher::PyPlaintext>()?;
     module.add_class::<evaluator::PyEvaluator>()?;
-    module.add_class::<keys::PyEvaluationKeys>()?;
+    module.add_class::<evaluation_keys::PyEvaluationKeys>()?;
     module.add_class::<keys::PyPublicKey>()?;
     module.add_class::<keys::PySecretKey>()?;
     module.add_class::<linear::PyLinearMap>()?;
