@@ -10,7 +10,7 @@ import numpy as np
 from sklearn import datasets
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA, IncrementalPCA, TruncatedSVD
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from sklearn.feature_selection import SelectKBest, VarianceThreshold
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import (
@@ -106,6 +106,9 @@ FITTED: dict[str, tuple[str, Callable[[], Any]]] = {
     "lda, three classes": ("wine", LinearDiscriminantAnalysis),
     "lda as a step": ("wine", lambda: make_pipeline(LinearDiscriminantAnalysis(), LogisticRegression())),
     "naive bayes": ("iris", GaussianNB),
+    "naive bayes, scaled": ("cancer", lambda: _scaled(GaussianNB())),
+    "qda": ("wine", QuadraticDiscriminantAnalysis),
+    "qda, two classes": ("cancer", lambda: _scaled(PCA(6), QuadraticDiscriminantAnalysis())),
     "pca": ("wine", lambda: _scaled(PCA(3))),
     "pca, whitened": ("wine", lambda: _scaled(PCA(3, whiten=True))),
     "incremental pca": ("iris", lambda: IncrementalPCA(2)),

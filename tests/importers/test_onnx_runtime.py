@@ -10,12 +10,17 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
+import pandas as pd
 import pytest
 from onnx import TensorProto, helper
 from skl2onnx import to_onnx
+from sklearn.compose import make_column_transformer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from tacit.errors import TacitError, UnsupportedOpError
+from tacit.errors import ModelError, TacitError
 from tacit.importers import load
 from tacit.ir import interpret
 from tests.importers.fitted import FITTED, fit
@@ -104,6 +109,8 @@ EXPORTED_AND_REFUSED = {
     "mlp regressor, two targets": "mixes the batch",  # skl2onnx reshapes two targets to one column
     "power transformer": "infinity is replaced",
     "box-cox": "infinity is replaced",
+    "qda": "mix samples",  # skl2onnx joins along the batch
+    "qda, two classes": "mix samples",
 }
 
 
@@ -132,7 +139,7 @@ def test_exported_models(name: str) -> None:
             pytest.skip(f"skl2onnx has no converter: {type(error).__name__}")
     x = x.astype(np.float32)[::5]
     if name in EXPORTED_AND_REFUSED:
-        with pytest.raises(UnsupportedOpError, match=EXPORTED_AND_REFUSED[name]):
+        with pytest.raises(ModelError, match=EXPORTED_AND_REFUSED[name]):
             load(proto)
         return
     _compare(proto, {proto.graph.input[0].name: x}, relative=5e-5)
@@ -229,6 +236,22 @@ def test_operators_of_ai_onnx_ml(name: str) -> None:
     if name in ("one-hot", "imputer"):
         data = random.integers(0, 3, size=(40, 3)).astype(np.float32)
     _compare(model(nodes, [("x", ["n", 3])], outputs, kinds=kinds, ml=1), {"x": data})
+
+
+def test_a_table_of_named_columns_becomes_one_input() -> None:
+    frame = pd.DataFrame(
+        {"age": [31.0, 64.0, 47.0, 58.0], "count": [3, 1, 4, 1], "dose": [0.5, 1.5, -2.0, 1.0]}
+    )
+    scaler = make_column_transformer((StandardScaler(), ["age", "dose"]), remainder="passthrough")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        estimator = make_pipeline(scaler, LogisticRegression()).fit(frame, [0, 1, 0, 1])
+        proto = to_onnx(estimator, frame)
+    graph = load(proto)
+    assert graph.feature_names == ("age", "count", "dose") and graph.inputs[0].shape == (None, 3)
+    got = interpret(graph, frame.to_numpy())
+    np.testing.assert_array_equal(got[graph.label], estimator.predict(frame))
+    np.testing.assert_allclose(got[graph.primary], estimator.predict_proba(frame), atol=1e-5)
 
 
 def test_svm_classifier_exported() -> None:

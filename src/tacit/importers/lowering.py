@@ -215,7 +215,6 @@ class Lowering:
     builder: GraphBuilder
     source: str = ""
     roles: dict[str, str] = field(default_factory=dict)
-    classes: tuple[str, ...] | tuple[int, ...] | None = None
     normalized: set[str] = field(default_factory=set)
     rounded: list[str] = field(default_factory=list)
     weights: int = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from difflib import get_close_matches
+from itertools import count
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -83,20 +84,45 @@ def _import_model(model: ModelProto, name: str) -> Graph:
 
 def _import(model: ModelProto, name: str, opsets: Mapping[str, int], *, open_batch: bool) -> Graph:
     ctx = Lowering(GraphBuilder(name))
-    inputs: list[Operand] = []
-    for value in _real_inputs(model.graph):
-        shape = _input_shape(value)
-        try:
-            inputs.append(
-                ctx.input(value.name, (None, *shape[1:]) if open_batch else shape, _input_dtype(value))
-            )
-        except ShapeError as error:
-            raise ModelError(f"input `{value.name}`: {error}", hint=error.hint) from error
-    outputs = inline_onnx(model.graph, ctx, inputs, opsets)
     metadata = {"source": "onnx", "opset": str(opsets.get("", 0))}
     if model.producer_name:
         metadata["producer"] = model.producer_name
-    return _finish(ctx, outputs, metadata)
+    features = _columns(model.graph)
+    inputs: list[Operand] = []
+    if features is not None:
+        whole = ctx.input(_unused_name(model.graph), (None, len(features)))
+        inputs = [_column(ctx, whole, i, value) for i, value in enumerate(_real_inputs(model.graph))]
+    else:
+        inputs = [_input(ctx, value, open_batch=open_batch) for value in _real_inputs(model.graph)]
+    outputs = inline_onnx(model.graph, ctx, inputs, opsets)
+    return _finish(ctx, outputs, metadata, features)
+
+
+def _input(ctx: Lowering, value: ValueInfoProto, *, open_batch: bool) -> Operand:
+    shape = _input_shape(value)
+    try:
+        return ctx.input(value.name, (None, *shape[1:]) if open_batch else shape, _input_dtype(value))
+    except ShapeError as error:
+        raise ModelError(f"input `{value.name}`: {error}", hint=error.hint) from error
+
+
+def _columns(graph: GraphProto) -> tuple[str, ...] | None:
+    """Names of the inputs when there are several of one number for each sample, as for a table with named columns."""
+    values = _real_inputs(graph)
+    if len(values) < 2 or any(_input_shape(value) != (None, 1) for value in values):
+        return None
+    return tuple(value.name for value in values)
+
+
+def _column(ctx: Lowering, whole: Operand, index: int, value: ValueInfoProto) -> Operand:
+    part = ctx.apply("Slice", whole, axes=(1,), starts=(index,), ends=(index + 1,), steps=(1,))
+    dtype = _input_dtype(value)
+    return part if dtype == "float64" else ctx.apply("Cast", part, to=dtype)
+
+
+def _unused_name(graph: GraphProto) -> str:
+    taken = {value.name for value in graph.output}
+    return next(name for number in count() if (name := f"X{number or ''}") not in taken)
 
 
 def inline_onnx(
@@ -260,7 +286,12 @@ def _input_dtype(value: ValueInfoProto) -> DType:
     return found
 
 
-def _finish(ctx: Lowering, outputs: Mapping[str, Operand], metadata: Mapping[str, str]) -> Graph:
+def _finish(
+    ctx: Lowering,
+    outputs: Mapping[str, Operand],
+    metadata: Mapping[str, str],
+    features: tuple[str, ...] | None,
+) -> Graph:
     """Names the outputs as the model does, and says what they mean."""
     inner: dict[str, str] = {}
     computed = {node.output for node in ctx.builder.nodes}
@@ -277,7 +308,9 @@ def _finish(ctx: Lowering, outputs: Mapping[str, Operand], metadata: Mapping[str
     if taken:
         raise ModelError(f"the value `{sorted(taken)[0]}` is made twice", hint="export the model again")
     ctx.builder.rename(inner)
-    graph = ctx.builder.finish(list(inner.values()), roles=roles, classes=choices, metadata=metadata)
+    graph = ctx.builder.finish(
+        list(inner.values()), roles=roles, classes=choices, feature_names=features, metadata=metadata
+    )
     return simplify(graph)
 
 

@@ -82,9 +82,17 @@ class Graph:
     feature_names: tuple[str, ...] | None = None
     public_constants: frozenset[str] = frozenset()
     metadata: Mapping[str, str] = field(default_factory=dict)
+    _makers: Mapping[str, Node] = field(init=False, repr=False)
+    _users: Mapping[str, tuple[Node, ...]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         set_field = object.__setattr__
+        users: dict[str, list[Node]] = {}
+        for node in self.nodes:
+            for name in dict.fromkeys(node.inputs):
+                users.setdefault(name, []).append(node)
+        set_field(self, "_makers", {node.output: node for node in self.nodes})
+        set_field(self, "_users", {name: tuple(nodes) for name, nodes in users.items()})
         set_field(self, "constants", MappingProxyType({k: _frozen(a) for k, a in self.constants.items()}))
         set_field(self, "values", MappingProxyType(dict(self.values)))
         set_field(self, "roles", MappingProxyType(dict(self.roles)))
@@ -112,11 +120,11 @@ class Graph:
 
     def node_of(self, value: str) -> Node | None:
         """The node that makes a value; ``None`` for inputs and constants."""
-        return next((node for node in self.nodes if node.output == value), None)
+        return self._makers.get(value)
 
     def users(self, value: str) -> tuple[Node, ...]:
         """The nodes that read a value, in order."""
-        return tuple(node for node in self.nodes if value in node.inputs)
+        return self._users.get(value, ())
 
     def with_nodes(
         self,

@@ -21,6 +21,7 @@ def interpret(graph: Graph, inputs: Mapping[str, Array] | Array, *, trace: bool 
     """
     batch, values = bind_inputs(graph, inputs)
     values.update(graph.constants)
+    last_reader = {name: node for node in graph.nodes for name in node.inputs}
     with np.errstate(all="ignore"):
         for node in graph.nodes:
             result = OPS[node.op].meaning([values[name] for name in node.inputs], node.attributes)
@@ -32,6 +33,10 @@ def interpret(graph: Graph, inputs: Mapping[str, Array] | Array, *, trace: bool 
                     f" and not {expected.dtype} {shape}"
                 )
             values[node.output] = result
+            if not trace:
+                for name in set(node.inputs) - set(graph.outputs):
+                    if last_reader[name] is node:
+                        del values[name]
     return values if trace else {name: values[name] for name in graph.outputs}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from tacit.importers.estimators.bayes import BAYES
 from tacit.importers.estimators.linear import LINEAR
 from tacit.importers.estimators.neural import NEURAL
 from tacit.importers.estimators.prediction import Predictor, Transformer
@@ -17,5 +18,5 @@ __all__ = ["PREDICTORS", "TRANSFORMERS"]
 TRANSFORMERS: Mapping[str, Transformer] = MappingProxyType({**SCALING, **PROJECTION, **SELECTION})
 """By class name: how a fitted transformer of scikit-learn acts on (batch, features)."""
 
-PREDICTORS: Mapping[str, Predictor] = MappingProxyType({**LINEAR, **NEURAL})
+PREDICTORS: Mapping[str, Predictor] = MappingProxyType({**BAYES, **LINEAR, **NEURAL})
 """By class name: what a fitted classifier or regressor of scikit-learn answers."""
