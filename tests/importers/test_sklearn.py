@@ -21,7 +21,7 @@ from tacit.importers import import_sklearn, load
 from tacit.ir import from_text, interpret, to_text
 from tests.importers.fitted import DATA, FITTED, fit
 
-TOLERANCE = 1e-9
+TOLERANCE = 1e-11
 """Of the largest number of the answer, or of 1 when that is smaller."""
 
 

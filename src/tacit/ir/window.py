@@ -95,12 +95,25 @@ def _windows(x: Array, kernel: Sequence[int], attributes: Attributes, fill: floa
     return view[(slice(None), slice(None), *positions, *taps)]
 
 
+_CHUNK = 1 << 24
+"""Most numbers (128 MiB) that windows are copied to at a time."""
+
+
 def _conv(arrays: Sequence[Array], attributes: Attributes) -> Array:
     x, w = arrays[0], arrays[1]
-    group = attributes["group"]
-    groups = group if isinstance(group, int) else 1
     n = x.ndim - 2
     windows = _windows(x, w.shape[2:], attributes, 0.0)
+    step = max(1, _CHUNK // max(1, windows[:1].size))
+    parts = [_conv_chunk(windows[i : i + step], w, attributes) for i in range(0, max(1, len(x)), step)]
+    result = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    return result + arrays[2].reshape((1, -1) + (1,) * n) if len(arrays) == 3 else result
+
+
+def _conv_chunk(windows: Array, w: Array, attributes: Attributes) -> Array:
+    """Products of windows (batch, channels, positions …, kernel …) with the kernels of their group."""
+    group = attributes["group"]
+    groups = group if isinstance(group, int) else 1
+    n = w.ndim - 2
     depth, filters = w.shape[1], w.shape[0] // groups
     parts = []
     for g in range(groups):
@@ -108,10 +121,7 @@ def _conv(arrays: Sequence[Array], attributes: Attributes) -> Array:
         kernel = w[g * filters : (g + 1) * filters]
         contracted = np.tensordot(part, kernel, axes=([1, *range(2 + n, 2 + 2 * n)], list(range(1, 2 + n))))
         parts.append(np.moveaxis(contracted, -1, 1))
-    result = np.concatenate(parts, axis=1)
-    if len(arrays) == 3:
-        result = result + arrays[2].reshape((1, -1) + (1,) * n)
-    return result
+    return np.concatenate(parts, axis=1)
 
 
 def _max_pool(arrays: Sequence[Array], attributes: Attributes) -> Array:
