@@ -223,6 +223,11 @@ class Ciphertext:
         PeerIncompatibleError: other parameters or another version.
         """
 
+    @staticmethod
+    def from_bytes_many(params: Parameters, data: Sequence[bytes], *, threads: int = 1) -> list[Ciphertext]:
+        """`[from_bytes(params, d) for d in data]`, spread over 1 to 256 threads. The error is that of the first bad
+        input."""
+
 @final
 class SecretKey:
     """The owner's secret. It shows its ring degree only; comparing, copying and pickling raise UsageError."""

@@ -93,3 +93,17 @@ def test_parameters_compare_by_hash(params: Parameters) -> None:
     assert params != Parameters.insecure_from_literal(10, [50, 40, 40], [50], log_scale=30)
     assert params != "parameters"
     assert len({same, params}) == 1
+
+
+def test_many_at_once(params: Parameters, secret: SecretKey) -> None:
+    forms = [secret.encrypt(params.encode([float(k)])).to_bytes() for k in range(9)]
+    for threads in (1, 2):
+        read = Ciphertext.from_bytes_many(params, forms, threads=threads)
+        assert [ct.to_bytes() for ct in read] == forms
+        # The shorter form comes second, the damaged one first.
+        damaged = forms[3][:-1] + bytes([forms[3][-1] ^ 1])
+        with pytest.raises(errors.MalformedMessageError, match="damaged"):
+            Ciphertext.from_bytes_many(params, [*forms, damaged, forms[0][:-1]], threads=threads)
+    assert Ciphertext.from_bytes_many(params, []) == []
+    with pytest.raises(errors.InvalidParameterError):
+        Ciphertext.from_bytes_many(params, forms, threads=0)

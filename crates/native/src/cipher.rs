@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use numpy::{PyArray2, PyArrayMethods};
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
+use rayon::prelude::*;
 use tacit_ckks::{Ciphertext, Parameters, Plaintext};
 
 use crate::error::{detached, detached_read, of_call};
 use crate::integers::Size;
 use crate::parameters::PyParameters;
+use crate::threads;
 
 /// An encoded polynomial.
 #[pyclass(frozen, name = "Plaintext", module = "tacit._native")]
@@ -151,6 +154,31 @@ impl PyCiphertext {
     fn from_bytes(py: Python<'_>, params: &PyParameters, data: &[u8]) -> PyResult<Self> {
         let ciphertext = detached_read(py, || Ciphertext::from_bytes(&params.0, data))?;
         Ok(Self::new(&params.0, ciphertext))
+    }
+
+    /// Reads several binary forms, spread over threads.
+    #[staticmethod]
+    #[pyo3(signature = (params, data, *, threads=1))]
+    fn from_bytes_many(
+        py: Python<'_>,
+        params: &PyParameters,
+        data: Vec<PyBackedBytes>,
+        threads: i64,
+    ) -> PyResult<Vec<Self>> {
+        let (params, pool) = (&params.0, threads::pool(threads)?);
+        let read = |bytes: &PyBackedBytes| Ciphertext::from_bytes(params, bytes);
+        let ciphertexts = detached_read(py, || {
+            // Collected in two steps, so that the error is that of the first bad input.
+            let results: Vec<_> = match &pool {
+                Some(pool) => pool.install(|| data.par_iter().map(read).collect()),
+                None => data.iter().map(read).collect(),
+            };
+            results.into_iter().collect::<Result<Vec<_>, _>>()
+        })?;
+        Ok(ciphertexts
+            .into_iter()
+            .map(|ciphertext| Self::new(params, ciphertext))
+            .collect())
     }
 
     fn __repr__(&self) -> String {
