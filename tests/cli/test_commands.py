@@ -230,7 +230,9 @@ def test_an_interrupt_is_one_line(delay_s: float) -> None:
         out, err = process.communicate(timeout=20)
     if process.returncode == 0:
         pytest.skip("the story was over before the interrupt")
-    assert (process.returncode, out, err) == (130, "", "error: interrupted\n")
+    # A shell shows both as 130: Python ends by the signal itself when C code ran Python code while it arrived.
+    assert process.returncode in (130, -signal.SIGINT)
+    assert (out, err) == ("", "error: interrupted\n")
 
 
 def test_a_bug_shows_its_place_and_not_its_message() -> None:
