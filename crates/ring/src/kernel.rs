@@ -72,19 +72,19 @@ pub fn neg_assign(path: CpuPath, a: &mut [u64], m: &Modulus) {
     dispatch!(path, neg_assign(a, m))
 }
 
-/// `out = a·b`; `a` may be lazy, `[0, 4q)`.
+/// `out = a·b`; `a` may be lazy, below `2^52`.
 pub fn mul(path: CpuPath, out: &mut [u64], a: &[u64], b: &[u64], m: &Modulus) {
     check!(out.len(), a.len(), b.len());
     dispatch!(path, mul(out, a, b, m))
 }
 
-/// `a *= b`; `a` may be lazy, `[0, 4q)`.
+/// `a *= b`; `a` may be lazy, below `2^52`.
 pub fn mul_assign(path: CpuPath, a: &mut [u64], b: &[u64], m: &Modulus) {
     check!(a.len(), b.len());
     dispatch!(path, mul_assign(a, b, m))
 }
 
-/// `acc += a·b`; `a` may be lazy, `[0, 4q)`.
+/// `acc += a·b`; `a` may be lazy, below `2^52`.
 pub fn mul_add_assign(path: CpuPath, acc: &mut [u64], a: &[u64], b: &[u64], m: &Modulus) {
     check!(acc.len(), a.len(), b.len());
     dispatch!(path, mul_add_assign(acc, a, b, m))
@@ -112,7 +112,7 @@ pub fn add_scalar_assign(path: CpuPath, a: &mut [u64], c: u64, m: &Modulus) {
     dispatch!(path, add_scalar_assign(a, c, m))
 }
 
-/// `out = (a - b)·s`; `b` may be lazy, `[0, 4q)`: the last step of a rescale or mod-down.
+/// `out = (a - b)·s`; `b` may be lazy, below `2^52`: the last step of a rescale or mod-down.
 pub fn sub_mul_scalar(
     path: CpuPath,
     out: &mut [u64],
@@ -125,7 +125,7 @@ pub fn sub_mul_scalar(
     dispatch!(path, sub_mul_scalar(out, a, b, s, m))
 }
 
-/// `out = (a - b)·s + c`; `b` may be lazy, `[0, 4q)`: a mod-down and the addition that follows it.
+/// `out = (a - b)·s + c`; `b` may be lazy, below `2^52`: a mod-down and the addition that follows it.
 pub fn sub_mul_scalar_add(
     path: CpuPath,
     out: &mut [u64],
@@ -139,7 +139,7 @@ pub fn sub_mul_scalar_add(
     dispatch!(path, sub_mul_scalar_add(out, a, b, s, c, m))
 }
 
-/// `a = (a - b)·s`; `b` may be lazy, `[0, 4q)`.
+/// `a = (a - b)·s`; `b` may be lazy, below `2^52`.
 pub fn sub_mul_scalar_assign(path: CpuPath, a: &mut [u64], b: &[u64], s: &Scalar, m: &Modulus) {
     check!(a.len(), b.len());
     dispatch!(path, sub_mul_scalar_assign(a, b, s, m))
@@ -218,13 +218,13 @@ pub fn weighted_sums_lazy(
     }
 }
 
-/// `out = Σ xs[i]·ys[i]`; `xs` may be lazy, `[0, 4q)`; any number of terms, reduced once.
+/// `out = Σ xs[i]·ys[i]`; `xs` may be lazy, below `2^52`; any number of terms, reduced once.
 pub fn inner_product(path: CpuPath, out: &mut [u64], xs: &[&[u64]], ys: &[&[u64]], m: &Modulus) {
     check_terms(out.len(), xs, ys);
     dispatch!(path, inner_product(out, xs, ys, m, false))
 }
 
-/// `out += Σ xs[i]·ys[i]`; `xs` may be lazy, `[0, 4q)`.
+/// `out += Σ xs[i]·ys[i]`; `xs` may be lazy, below `2^52`.
 pub fn inner_product_add(
     path: CpuPath,
     out: &mut [u64],
@@ -237,7 +237,7 @@ pub fn inner_product_add(
 }
 
 /// `out0 = Σ xs[i]·k0s[i]` and `out1 = Σ xs[i]·k1s[i]` in one pass: the inner product of a key switch. `xs` may be
-/// lazy, `[0, 4q)`; any number of terms, reduced once.
+/// lazy, below `2^52`; any number of terms, reduced once.
 pub fn inner_product2(
     path: CpuPath,
     out0: &mut [u64],

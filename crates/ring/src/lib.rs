@@ -10,7 +10,7 @@
 //! | `q` | odd prime below `2^50`; `q = 1 (mod 2N)` where an NTT is taken |
 //! | `row` | one residue polynomial: `n` words, all modulo the same prime |
 //! | `canonical` | every word in `[0, q)` |
-//! | `lazy` | every word in `[0, 4q)` unless another range is written; which representative is unspecified and may differ between [`CpuPath`]s |
+//! | `lazy` | every word below `2^52`; which representative is unspecified and may differ between [`CpuPath`]s |
 //! | `ψ` | the primitive `2N`-th root of unity of [`NttTable`] |
 //! | `brv(i)` | reversal of the `log_n` low bits of `i` |
 //! | [`Coeff`] order | word `i` is the coefficient of `X^i` |

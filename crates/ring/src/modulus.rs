@@ -80,7 +80,7 @@ impl Modulus {
         self.bits
     }
 
-    #[allow(dead_code)] // read by the vector paths, which exist on x86-64 only
+    /// `floor(2^52 / q)`.
     pub(crate) fn one_shoup52(&self) -> u64 {
         self.one_shoup52
     }

@@ -124,7 +124,7 @@ impl NttTable {
         self.forward_to_range(path, row, true);
     }
 
-    /// Natural order, `[0, 4q)` → bit-reversed order, `[0, 4q)`. In place.
+    /// Natural order, `[0, 4q)` → bit-reversed order, lazy: below `2^52`. In place.
     pub fn forward_lazy(&self, path: CpuPath, row: &mut [u64]) {
         self.forward_to_range(path, row, false);
     }

@@ -69,7 +69,7 @@ fn sums_and_differences() {
 fn products() {
     for (path, n, m) in cases() {
         let q = m.q();
-        let (a, b, c) = (row(n, 4 * q, 3), row(n, q, 4), row(n, q, 5));
+        let (a, b, c) = (row(n, 1 << 52, 3), row(n, q, 4), row(n, q, 5));
         let mut out = vec![1; n];
         kernel::mul(path, &mut out, &a, &b, &m);
         let expected = expect(n, q, |i| a[i] as u128 * b[i] as u128);
@@ -94,7 +94,7 @@ fn products_with_a_scalar() {
         let (a, b, lazy, c) = (
             row(n, 1 << 52, 6),
             row(n, q, 7),
-            row(n, 4 * q, 8),
+            row(n, 1 << 52, 8),
             row(n, q, 9),
         );
         for w in [0, 1, q / 3, q - 1] {
@@ -115,7 +115,9 @@ fn products_with_a_scalar() {
                 "{path} {n} {q}"
             );
             kernel::sub_mul_scalar(path, &mut out, &b, &lazy, &s, &m);
-            let difference = |i: usize| (b[i] + 4 * q - lazy[i]) as u128 * w;
+            // The first multiple of q from 2^52 on.
+            let above = (1u64 << 52).next_multiple_of(q);
+            let difference = |i: usize| (b[i] + above - lazy[i]) as u128 * w;
             assert_eq!(out, expect(n, q, difference), "{path} {n} {q}");
             let mut d = b.clone();
             kernel::sub_mul_scalar_assign(path, &mut d, &lazy, &s, &m);
@@ -230,7 +232,7 @@ fn inner_products() {
                 };
                 (0..count).map(high).collect()
             };
-            let (xs, k0s, k1s) = (make(4 * q, 100), make(q, 200), make(q, 300));
+            let (xs, k0s, k1s) = (make(1 << 52, 100), make(q, 200), make(q, 300));
             let (x, k0, k1) = (xs.as_slice(), k0s.as_slice(), k1s.as_slice());
             let sum = |i: usize, ys: &[Vec<u64>]| {
                 x.iter()

@@ -39,25 +39,22 @@ macro_rules! map {
 map!(add, add_assign, |x, y, m| m.add(x, y));
 map!(sub, sub_assign, |x, y, m| m.sub(x, y));
 map!(neg, neg_assign, |x, m| m.neg(x));
-map!(mul, mul_assign, |x, y, m| m.mul(canonical(x, m), y));
+map!(mul, mul_assign, |x, y, m| m.mul(m.reduce(x), y));
 map!(mul_scalar, mul_scalar_assign, |x, m, s: &Scalar| m
     .mul_scalar(x, s));
-// a - b + 4q is in (0, 5q): any word will do for the multiplication.
 map!(
     sub_mul_scalar,
     sub_mul_scalar_assign,
-    |x, y, m, s: &Scalar| m.mul_scalar(x + 4 * m.q() - y, s)
+    |x, y, m, s: &Scalar| {
+        // A multiple of q above 2^52 makes the difference positive; any 64-bit word will do for the multiplication.
+        let multiple = (m.one_shoup52() + 1) * m.q();
+        m.mul_scalar(x + multiple - y, s)
+    }
 );
-
-/// `[0, 4q) → [0, q)`.
-#[inline(always)]
-fn canonical(a: u64, m: &Modulus) -> u64 {
-    m.fold(a.min(a.wrapping_sub(2 * m.q())))
-}
 
 pub(super) fn mul_add_assign(acc: &mut [u64], a: &[u64], b: &[u64], m: &Modulus) {
     for ((acc, &x), &y) in acc.iter_mut().zip(a).zip(b) {
-        *acc = m.add(*acc, m.mul(canonical(x, m), y));
+        *acc = m.add(*acc, m.mul(m.reduce(x), y));
     }
 }
 

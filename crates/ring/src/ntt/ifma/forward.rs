@@ -107,17 +107,16 @@ impl Range {
     }
 }
 
-/// Brings a finished word into `[0, 4q)`, or `[0, q)` when `CANONICAL`.
+/// Brings a finished word below `2^52`, or into `[0, q)` when `CANONICAL`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
 fn finish<const LOOSE: bool, const CANONICAL: bool>(x: V, f: &Field) -> V {
-    let mut x = x;
-    if LOOSE {
-        x = _mm512_and_si512(shrink(x, f), f.mask);
-    } else if CANONICAL {
-        x = fold(x, f.two_q);
+    match (LOOSE, CANONICAL) {
+        (true, true) => fold(_mm512_and_si512(shrink(x, f), f.mask), f.q),
+        (true, false) => _mm512_and_si512(x, f.mask),
+        (false, true) => fold(fold(x, f.two_q), f.q),
+        (false, false) => x,
     }
-    if CANONICAL { fold(x, f.q) } else { x }
 }
 
 /// The levels of node `h` in registers: 3, 2 or 1 of them for `K` = 8, 4, 2.
@@ -328,7 +327,7 @@ fn multiple(k: u64, f: &Field) -> V {
     _mm512_mullo_epi64(f.q, broadcast(k))
 }
 
-/// Input `[0, 4q)`; output `[0, 4q)`, or canonical. The row has `MIN_N` words or more, as many as the table is for.
+/// Input `[0, 4q)`; output below `2^52`, or canonical. The row has `MIN_N` words or more, as many as the table is for.
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
 pub(in crate::ntt) fn forward(row: &mut [u64], r: &Roots, m: &Modulus, canonical: bool) {
     assert!(row.len() >= MIN_N && row.len() == r.n());

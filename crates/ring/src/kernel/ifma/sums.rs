@@ -1,0 +1,252 @@
+//! Sums of many products: base conversion and the inner products of key switching.
+
+use std::arch::x86_64::*;
+
+use super::{Field, LANES, V, Wide, broadcast, canonical, load, store};
+use crate::modulus::Modulus;
+
+/// How many products may be added to a [`Wide`] that starts below `2^52` before it must be reduced, so that it stays below
+/// `2^104` and its low lanes below `2^64`. The factors are below `2^input_bits` (50 to 52) and `q`.
+fn terms(input_bits: u32, m: &Modulus) -> usize {
+    // t·(2^input_bits - 1)·(q - 1) < t·2^input_bits·(2^bits - 1) = 2^104 - t·2^input_bits < 2^104 - 2^52 for t >= 4.
+    let log_terms = 104 - input_bits - m.bits();
+    if log_terms >= 12 {
+        (1 << 12) - 1
+    } else {
+        1 << log_terms
+    }
+}
+
+/// Runs the first body for each position with `unroll` whole vectors, and the second with a mask for each vector left.
+macro_rules! blocks {
+    ($n:expr, $unroll:expr, |$i:ident| $body:expr, |$j:ident, $mask:ident| $rest:expr) => {{
+        let (n, step) = ($n, LANES * $unroll);
+        let whole = n - n % step;
+        for $i in (0..whole).step_by(step) {
+            $body
+        }
+        for $j in (whole..n).step_by(LANES) {
+            let $mask: __mmask8 = if n - $j >= LANES {
+                0xff
+            } else {
+                (1 << (n - $j)) - 1
+            };
+            $rest
+        }
+    }};
+}
+
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+pub(in crate::kernel) fn weighted_sum(
+    out: &mut [u64],
+    inputs: &[&[u64]],
+    weights: &[u64],
+    offset: u64,
+    m: &Modulus,
+    is_canonical: bool,
+) {
+    let n = inputs.iter().map(|x| x.len()).fold(out.len(), usize::min);
+    let (f, offset, limit, out) = (
+        &Field::new(m),
+        broadcast(offset),
+        terms(50, m),
+        out.as_mut_ptr(),
+    );
+    blocks!(
+        n,
+        4,
+        // SAFETY: n is the length of the shortest row.
+        |i| unsafe {
+            weighted_block::<4>(
+                out,
+                i,
+                0xff,
+                inputs,
+                weights,
+                offset,
+                limit,
+                is_canonical,
+                f,
+            )
+        },
+        // SAFETY: as above.
+        |i, mask| unsafe {
+            weighted_block::<1>(
+                out,
+                i,
+                mask,
+                inputs,
+                weights,
+                offset,
+                limit,
+                is_canonical,
+                f,
+            )
+        }
+    );
+}
+
+/// `U` vectors of [`weighted_sum`] from position `i` on.
+///
+/// # Safety
+/// All rows have these words; `mask` is full unless `U` is 1.
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+#[allow(clippy::too_many_arguments)] // one block of a loop, inlined there
+unsafe fn weighted_block<const U: usize>(
+    out: *mut u64,
+    i: usize,
+    mask: __mmask8,
+    inputs: &[&[u64]],
+    weights: &[u64],
+    offset: V,
+    limit: usize,
+    is_canonical: bool,
+    f: &Field,
+) {
+    let mut sums = [Wide::new(offset); U];
+    let mut room = limit;
+    for (input, &weight) in inputs.iter().zip(weights) {
+        if room == 0 {
+            compress(&mut sums, f);
+            room = limit;
+        }
+        room -= 1;
+        let weight = broadcast(weight);
+        for (u, sum) in sums.iter_mut().enumerate() {
+            // SAFETY: the caller's promise.
+            sum.add_product(unsafe { load(input.as_ptr(), i + u * LANES, mask) }, weight);
+        }
+    }
+    for (u, sum) in sums.into_iter().enumerate() {
+        let r = sum.reduce(f);
+        // SAFETY: the caller's promise.
+        unsafe {
+            store(
+                out,
+                i + u * LANES,
+                mask,
+                if is_canonical { canonical(r, f) } else { r },
+            )
+        }
+    }
+}
+
+/// Makes room for the next products.
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+fn compress<const U: usize>(sums: &mut [Wide; U], f: &Field) {
+    for sum in sums {
+        *sum = Wide::new(sum.reduce(f));
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+pub(in crate::kernel) fn inner_product(
+    out: &mut [u64],
+    xs: &[&[u64]],
+    ys: &[&[u64]],
+    m: &Modulus,
+    add: bool,
+) {
+    let n = xs
+        .iter()
+        .chain(ys)
+        .map(|x| x.len())
+        .fold(out.len(), usize::min);
+    let (f, limit, out) = (&Field::new(m), terms(52, m), out.as_mut_ptr());
+    blocks!(
+        n,
+        4,
+        // SAFETY: n is the length of the shortest row.
+        |i| unsafe { product_block::<4, 1>([out], i, 0xff, xs, [ys], limit, add, f) },
+        // SAFETY: as above.
+        |i, mask| unsafe { product_block::<1, 1>([out], i, mask, xs, [ys], limit, add, f) }
+    );
+}
+
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+pub(in crate::kernel) fn inner_product2(
+    out0: &mut [u64],
+    out1: &mut [u64],
+    xs: &[&[u64]],
+    k0s: &[&[u64]],
+    k1s: &[&[u64]],
+    m: &Modulus,
+    add: bool,
+) {
+    let shortest = out0.len().min(out1.len());
+    let n = xs
+        .iter()
+        .chain(k0s)
+        .chain(k1s)
+        .map(|x| x.len())
+        .fold(shortest, usize::min);
+    let (f, limit, outs) = (
+        &Field::new(m),
+        terms(52, m),
+        [out0.as_mut_ptr(), out1.as_mut_ptr()],
+    );
+    blocks!(
+        n,
+        2,
+        // SAFETY: n is the length of the shortest row.
+        |i| unsafe { product_block::<2, 2>(outs, i, 0xff, xs, [k0s, k1s], limit, add, f) },
+        // SAFETY: as above.
+        |i, mask| unsafe { product_block::<1, 2>(outs, i, mask, xs, [k0s, k1s], limit, add, f) }
+    );
+}
+
+/// `U` vectors from position `i` on of the inner products of `xs` with `O` lists of rows.
+///
+/// # Safety
+/// All rows have these words; `mask` is full unless `U` is 1; all lists are as long as `xs`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+#[allow(clippy::too_many_arguments)] // one block of a loop, inlined there
+unsafe fn product_block<const U: usize, const O: usize>(
+    outs: [*mut u64; O],
+    i: usize,
+    mask: __mmask8,
+    xs: &[&[u64]],
+    ys: [&[&[u64]]; O],
+    limit: usize,
+    add: bool,
+    f: &Field,
+) {
+    let mut sums = [[Wide::new(_mm512_setzero_si512()); U]; O];
+    if add {
+        for (sums, out) in sums.iter_mut().zip(outs) {
+            for (u, sum) in sums.iter_mut().enumerate() {
+                // SAFETY: the caller's promise.
+                sum.low = unsafe { load(out, i + u * LANES, mask) };
+            }
+        }
+    }
+    let mut room = limit;
+    for (j, x) in xs.iter().enumerate() {
+        if room == 0 {
+            for sums in &mut sums {
+                compress(sums, f);
+            }
+            room = limit;
+        }
+        room -= 1;
+        for u in 0..U {
+            // SAFETY: the caller's promise.
+            let x = unsafe { load(x.as_ptr(), i + u * LANES, mask) };
+            for (sums, ys) in sums.iter_mut().zip(ys) {
+                // SAFETY: the caller's promise; the lists have equal length.
+                sums[u].add_product(x, unsafe {
+                    load(ys.get_unchecked(j).as_ptr(), i + u * LANES, mask)
+                });
+            }
+        }
+    }
+    for (sums, out) in sums.into_iter().zip(outs) {
+        for (u, sum) in sums.into_iter().enumerate() {
+            // SAFETY: the caller's promise.
+            unsafe { store(out, i + u * LANES, mask, canonical(sum.reduce(f), f)) }
+        }
+    }
+}
