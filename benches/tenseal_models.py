@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Peer:
-    """``call``: the server's work, from request bytes to response bytes; ``check``: largest error of its last answer."""
+    """``call``: the server's work, from request to response bytes; ``check``: largest error of its last answer."""
 
     call: Callable[[], object]
     check: Callable[[], float]
@@ -42,12 +42,12 @@ def tenseal_logistic(x: Array, weights: Array, bias: float, expected: float) -> 
     context.generate_galois_keys()
     server = ts.context_from(context.serialize(save_secret_key=False))
     request = ts.ckks_vector(context, x.tolist()).serialize()
-    plain = weights.tolist()
+    plain, shift = weights.tolist(), [bias]
     last: list[bytes] = [b""]
 
     def call() -> None:
-        result = ts.ckks_vector_from(server, request).dot(plain) + [bias]
-        last[0] = result.serialize()
+        scores = ts.ckks_vector_from(server, request).dot(plain)
+        last[0] = (scores + shift).serialize()
 
     def check() -> float:
         return abs(ts.ckks_vector_from(context, last[0]).decrypt()[0] - expected)
@@ -70,7 +70,8 @@ def tenseal_logistic_batch(x: Array, weights: Array, bias: float, expected: Arra
         for request, weight in zip(requests, plain, strict=True):
             term = ts.ckks_vector_from(server, request) * weight
             total = term if total is None else total + term
-        last[0] = (total + [bias] * len(x)).serialize()
+        biases = [bias] * len(x)
+        last[0] = (total + biases).serialize()
 
     def check() -> float:
         return float(np.abs(np.array(ts.ckks_vector_from(context, last[0]).decrypt()) - expected).max())

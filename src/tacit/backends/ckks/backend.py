@@ -22,7 +22,7 @@ from tacit.backends.ckks.program import Program
 from tacit.backends.ckks.public import PublicPlan
 from tacit.backends.ckks.ranges import Model, lower
 from tacit.backends.ckks.region import Region, calibrate
-from tacit.errors import DataError, DepthError, PrecisionError, TacitError
+from tacit.errors import DataError, DepthError, InvalidParameterError, PrecisionError, TacitError
 from tacit.ir.graph import Graph
 from tacit.ir.interpret import interpret
 
@@ -125,7 +125,9 @@ class CkksBackend:
         gain = tail_gain(part.tail)
         if max_error is not None:
             if not np.isfinite(max_error) or max_error <= 0:
-                raise PrecisionError(f"the 'max_error' parameter must be > 0. Got {max_error} instead.")
+                raise InvalidParameterError(
+                    f"the 'max_error' parameter must be > 0. Got {max_error} instead."
+                )
             return self._search(graph, part, region, gain, max_error / gain, batch, threads)
         span = _score_span(graph, part, data)
         problem: TacitError | None = None

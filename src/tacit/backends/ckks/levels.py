@@ -123,7 +123,9 @@ def schedule(model: Model, chain: Chain, q: tuple[int, ...], layout: str) -> Pro
             stages.append(MapStage(slot_map, level, plain, rescale, slot_map.output.pack(affine.bound)))
             here = slot_map.output
         else:
-            stages.append(ColumnStage(affine.matrix, affine.bias, level, plain, rescale, affine.bound))
+            stages.append(
+                ColumnStage(_opaque(affine.matrix, plain), affine.bias, level, plain, rescale, affine.bound)
+            )
         level -= rescale
         scale = wanted
         if is_last:
@@ -145,6 +147,19 @@ def schedule(model: Model, chain: Chain, q: tuple[int, ...], layout: str) -> Pro
         else ColumnLayout(results, chain.slots, is_complex=model.is_affine)
     )
     return Program(tuple(stages), source, output, len(q) - 1, nominal, scale)
+
+
+def _opaque(weights: FloatArray, scale: float) -> FloatArray:
+    """Weights of which every row has one that does not round to 0: an encryption of nothing would be transparent.
+
+    Such a row gets the smallest weight, 1 / scale; the simulator counts it as rounding error.
+    """
+    rows = (np.abs(weights) * scale < 0.5).all(axis=1)
+    if not rows.any():
+        return weights
+    weights = weights.copy()
+    weights[rows, 0] = 1 / scale
+    return weights
 
 
 @lru_cache(maxsize=64)

@@ -47,20 +47,26 @@ class NoiseModel:
 
     @property
     def rounding(self) -> float:
-        """One rescale or mod-down: rounding of both halves, the second times a ternary secret (variance 2/3)."""
-        return self.slot((1 + 2 * self.n / 3) / 12)
+        """A rescale: rounding of both halves, the second times a ternary secret (variance 2/3)."""
+        return self._mod_down(1)
+
+    @property
+    def fused_rounding(self) -> float:
+        """A division by all special primes and one prime of the chain at once."""
+        return self._mod_down(len(self.p) + 1)
 
     def key_switch(self, level: int) -> float:
         """A rotation or relinearisation at a level, with its mod-down.
 
-        Digits are products of K primes, their lifts lie in [0, K·D): second moment K²D²/3. For K > 1 the base
-        conversion of the mod-down is off by up to K - 1 units.
+        A digit of K primes is lifted by a centred conversion: variance K·D²/12 (ia.cr/2018/117, section 2.2).
         """
         k = max(1, len(self.p))
         total = 0.0
         for start in range(0, level + 1, k):
-            digit = prod(self.q[start : min(start + k, level + 1)])
-            total += self.n * (k * digit) ** 2 / 3 * ERROR_STD**2
-        special = prod(self.p) if self.p else 1.0
-        overshoot = 1 / 12 if k == 1 else k * k / 3
-        return self.slot(total / special**2 + (1 + 2 * self.n / 3) * overshoot)
+            digit = self.q[start : min(start + k, level + 1)]
+            total += self.n * len(digit) * prod(digit) ** 2 / 12 * ERROR_STD**2
+        return sqrt(self.slot(total / prod(self.p) ** 2) ** 2 + self._mod_down(k) ** 2)
+
+    def _mod_down(self, primes: int) -> float:
+        """Division by a product of primes with the centred conversion: one uniform rounding for each."""
+        return self.slot((1 + 2 * self.n / 3) * primes / 12)

@@ -97,6 +97,11 @@ def partition(graph: Graph) -> Partition:
         affines.append(_lower(graph, source, (entry,)))
         activations.append(_activation(graph, entry, exit_value))
         source = exit_value
+    if not all(affine.matrix.any() for affine in affines):
+        raise NoAdmissiblePlanError(
+            "the model gives the same answer for every input: there is nothing to protect",
+            hint="check that the model was fitted",
+        )
     tail = _published(graph.subgraph(cut, graph.outputs))
     return Partition(
         affines=tuple(affines),
@@ -206,6 +211,8 @@ def _next_activation(
         if node.output not in affine
         and all(name in affine for name in node.inputs if _is_secret(graph, name))
     ]
+    if not frontier:
+        raise _refusal(next(node for node in encrypted if _mixes(graph, node, affine)))
     first = frontier[0]
     entries = [name for name in first.inputs if _is_secret(graph, name)]
     if len(set(entries)) == 1:
@@ -221,10 +228,20 @@ def _next_activation(
             exit_value = _exit_of(graph, candidate, encrypted, cut)
             if exit_value is not None and exit_value not in affine:
                 return candidate, exit_value
-    raise UnsupportedOpError(
-        f"node `{first.name or first.output}` ({first.op}) cannot run encrypted in this version",
-        node=first.name or first.output,
-        op=first.op,
+    raise _refusal(first)
+
+
+def _mixes(graph: Graph, node: Node, affine: set[str]) -> bool:
+    """Whether a node reads a value of this layer and one of an earlier layer: a branch that skips an activation."""
+    inside = [name in affine for name in node.inputs if _is_secret(graph, name)]
+    return any(inside) and not all(inside)
+
+
+def _refusal(node: Node) -> UnsupportedOpError:
+    return UnsupportedOpError(
+        f"node `{node.name or node.output}` ({node.op}) cannot run encrypted in this version",
+        node=node.name or node.output,
+        op=node.op,
         hint="models that alternate linear layers and element-wise functions of one variable run; "
         "products of different values, comparisons and branches that skip an activation do not yet",
     )

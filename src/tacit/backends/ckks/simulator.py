@@ -140,7 +140,7 @@ class Simulator:
         scale = a.scale * b.scale
         noise = np.hypot(noise, self.noise.key_switch(a.level) / scale)
         product = SimulatedCiphertext(a.values * b.values, noise, a.level, scale)
-        return self.rescale(product)
+        return self._divide(product, self.noise.fused_rounding)
 
     def square_relin_rescale(self, ct: SimulatedCiphertext) -> SimulatedCiphertext:
         return self.mul_relin_rescale(ct, ct)
@@ -148,8 +148,12 @@ class Simulator:
     def rescale(self, ct: SimulatedCiphertext) -> SimulatedCiphertext:
         if ct.level < 1:
             raise LevelError("the 'level' of a ciphertext to rescale must be >= 1. Got 0 instead.")
+        return self._divide(ct, self.noise.rounding)
+
+    def _divide(self, ct: SimulatedCiphertext, rounding: float) -> SimulatedCiphertext:
+        """Division by the prime of the level, which adds a rounding error."""
         scale = ct.scale / self.q[ct.level]
-        noise = np.hypot(ct.noise, self.noise.rounding / scale)
+        noise = np.hypot(ct.noise, rounding / scale)
         return replace(ct, noise=noise, scale=scale, level=ct.level - 1)
 
     def drop_level(self, ct: SimulatedCiphertext, level: int) -> SimulatedCiphertext:
@@ -186,7 +190,7 @@ class Simulator:
         scale = ct.scale * linear_map.scale
         variance += len(giants) * (self.noise.key_switch(ct.level) / scale) ** 2 if giants else 0.0
         result = SimulatedCiphertext(values, np.sqrt(variance), ct.level, scale)
-        return self.rescale(result) if rescale else result
+        return self._divide(result, self.noise.fused_rounding) if rescale else result
 
     def linear_combinations(
         self, cts: Sequence[SimulatedCiphertext], weights: FloatArray, *, scale: float
@@ -197,7 +201,8 @@ class Simulator:
         rounded = np.rint(weights * scale) / scale
         used = np.abs(weights) if self.worst_case else weights
         mixed = used @ values
-        rounding = np.abs(weights - rounded) @ np.abs(values)
+        forced = (np.abs(rounded) * scale).sum(axis=1) == 1
+        rounding = (np.abs(weights - rounded) + forced[:, None] / scale) @ np.abs(values)
         variance = (weights**2) @ (noise**2)
         return [
             SimulatedCiphertext(v, np.sqrt(s) + r, cts[0].level, cts[0].scale * scale)

@@ -1,0 +1,125 @@
+"""The public API end to end, in one process, with real cryptography."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_breast_cancer
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import tacit
+from tacit.errors import DataRangeError, InvalidParameterError, ModelError, ShapeError, UsageError
+from tests.backends.dense import dense, samples
+
+X = samples(60, 8)
+
+
+@pytest.fixture(scope="module")
+def cancer() -> tuple[np.ndarray, np.ndarray]:
+    return load_breast_cancer(return_X_y=True)
+
+
+def test_a_fitted_pipeline(cancer: tuple[np.ndarray, np.ndarray]) -> None:
+    x, y = cancer
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(x[:400], y[:400])
+    with tacit.protect(model, "ckks", calibration=x[:400]) as private:
+        answer = private.predict(x[400:420], compare=True)
+        assert (answer.labels == model.predict(x[400:420])).all()
+        assert np.abs(np.asarray(answer) - model.predict_proba(x[400:420])).max() <= answer.report.error_bound
+        assert 0 < answer.report.max_error_against_clear <= answer.report.error_bound < 0.1
+        assert set(answer.report.seconds) == {"encrypt", "server", "decrypt"}
+        assert answer.report.key_bytes <= 3_000_000
+        assert answer.report.plan_id == private.plan.plan_id
+        assert "promised" in str(answer.report)
+
+
+def test_a_batch_fits_one_request(cancer: tuple[np.ndarray, np.ndarray]) -> None:
+    x, y = cancer
+    model = Ridge().fit(x, y)
+    private = tacit.protect(model, calibration=x, batch=len(x))
+    assert len(list(private.owner.batches(x))) == 1
+    answer = private.predict(x, compare=True)
+    assert answer.shape == model.predict(x).shape
+    assert np.abs(np.asarray(answer) - model.predict(x)).max() <= answer.report.error_bound
+
+
+def test_samples_beyond_a_request_are_split() -> None:
+    seen: list[float] = []
+    private = tacit.protect(dense((8, 3)), calibration=X, progress=lambda phase, done: seen.append(done))
+    answer = private.predict(X[:5], compare=True)
+    assert answer.shape == (5, 3)
+    assert seen == sorted(seen[: seen.index(1.0) + 1]) + seen[seen.index(1.0) + 1 :]
+    assert seen[-1] == 1.0
+
+
+def test_clear_is_the_reference() -> None:
+    private = tacit.protect(dense((8, 3), last="Softmax"), "clear")
+    answer = private.predict(X)
+    assert answer.report.protection == "clear"
+    assert np.allclose(np.asarray(answer).sum(axis=1), 1)
+    assert set(answer.labels) <= {"class 0", "class 1", "class 2"}
+
+
+def test_arithmetic_on_answers_gives_plain_arrays() -> None:
+    answer = tacit.protect(dense((8, 3), last="Softmax"), "clear").predict(X)
+    assert type(answer * 2) is np.ndarray
+    assert answer[:2].labels is None
+    assert float(answer.sum()) == pytest.approx(len(X))
+
+
+def test_provider_on_its_own() -> None:
+    provider = tacit.Provider.from_model(dense((8, 3)), calibration=X)
+    owner = tacit.Owner(tacit.Provider.from_bytes(provider.to_bytes()).public_plan())
+    provider.load_keys(owner.evaluation_keys())
+    assert owner.decrypt(provider.run(owner.encrypt(X[:1]))).shape == (1, 3)
+    assert provider.plan.plan_id == owner.plan.plan_id
+    assert owner.plan.assumptions and owner.plan.who_sees["inputs"] == ("owner",)
+    with pytest.raises(InvalidParameterError):
+        tacit.Provider.from_model(dense((8, 3)), protection="clear")
+
+
+def test_closed_objects_forget_their_keys() -> None:
+    private = tacit.protect(dense((8, 3)), calibration=X)
+    private.close()
+    private.close()
+    assert private.owner is None and private.provider is None
+    with pytest.raises(UsageError):
+        private.predict(X[:1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"protection": "rot13"}, InvalidParameterError),
+        ({"batch": 0}, InvalidParameterError),
+        ({"batch": 1.5}, InvalidParameterError),
+        ({"threads": 0}, InvalidParameterError),
+        ({"calibration": X[:, :3]}, ShapeError),
+        ({"calibration": X[:0]}, ShapeError),
+        ({"max_error": -1.0}, InvalidParameterError),
+        ({"max_error": float("nan")}, InvalidParameterError),
+    ],
+)
+def test_bad_arguments(arguments: dict[str, object], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        tacit.protect(dense((8, 3)), **{"calibration": X, **arguments})
+
+
+def test_models_that_are_none() -> None:
+    for thing in (3, b"not a model", "no/such/file.onnx"):
+        with pytest.raises((ModelError, UsageError)):
+            tacit.load(thing)
+
+
+def test_values_outside_the_region_are_refused() -> None:
+    private = tacit.protect(dense((8, 6, 3), "square"), calibration=X)
+    with pytest.raises(DataRangeError):
+        private.predict(X * 100)
+
+
+def test_names_are_resolved_late() -> None:
+    assert set(tacit.__all__) <= set(dir(tacit))
+    with pytest.raises(AttributeError):
+        _ = tacit.nothing
