@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import re
 
-from tacit import _native
+import pytest
+import typer.main
+
+import tacit
+from tacit import _native, ckks
+from tacit.cli.commands import app
 from tests.docs.pages import ROOT
 
 
@@ -21,3 +26,25 @@ def test_the_security_policy_states_the_same_limits() -> None:
     assert {int(log_n): int(limit) for log_n, limit in stated} == _native.security_table()
     assert "2024/463" in text
     assert "2024/463" in _native.SECURITY_SOURCE
+
+
+def words(page: str) -> set[str]:
+    text = (ROOT / "docs" / "reference" / page).read_text(encoding="utf-8")
+    return set(re.findall(r"[\w-]+", " ".join(re.findall(r"`[^`\n]+`", text))))
+
+
+@pytest.mark.parametrize("module", [tacit, ckks], ids=lambda module: module.__name__)
+def test_every_public_name_is_in_the_reference(module: object) -> None:
+    names = {name for name in module.__all__ if not name.startswith("_")}  # type: ignore[attr-defined]
+    assert names - words("api.md") == set()
+
+
+def test_every_command_and_option_is_in_the_reference() -> None:
+    page = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
+    usage = {line.split()[1]: line for line in page.splitlines() if line.startswith("tacit ")}
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    assert set(usage) == set(commands)
+    for name, command in commands.items():
+        options = {option for param in command.params for option in param.opts if option.startswith("--")}
+        told = set(re.findall(r"--[\w-]+", usage[name])) | ({"--out"} if "-o OUT" in usage[name] else set())
+        assert options == told, name
