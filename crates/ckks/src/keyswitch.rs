@@ -96,6 +96,13 @@ pub(crate) struct Switch<'a> {
     pub(crate) start: Option<Start<'a>>,
 }
 
+/// What one thread needs for a row.
+struct Scratch {
+    digits: Poly<Eval>,
+    /// Both parts of the sum, the converted row, and one for `finish`.
+    rows: Poly<Eval>,
+}
+
 impl Switch<'_> {
     /// Steps 2 and 3 for the primes q_0, q_1, … of `outputs`; `finish` is called with each row of each part.
     pub(crate) fn divide<T: Send>(
@@ -104,8 +111,7 @@ impl Switch<'_> {
         outputs: Vec<T>,
         finish: impl Fn(Quotient<'_>, &mut T) + Sync,
     ) {
-        let (n, level) = (cx.params.n(), self.digits.level());
-        let words = n * 4 * (cx.params.dnum(level) + 1);
+        let (n, words) = (cx.params.n(), self.digits.words(cx));
         let mut divided: Pair = [0, 1].map(|_| Poly::uninit_pooled(n, self.division.sources.len()));
         let items = self
             .division
@@ -113,59 +119,68 @@ impl Switch<'_> {
             .iter()
             .zip(pair_rows(&mut divided))
             .collect();
-        cx.workers.for_each(
+        let scratch = || self.digits.scratch(cx);
+        cx.workers.for_each_with(
             items,
             words,
-            |(source, [u0, u1]): (&Source, [&mut [u64]; 2])| {
-                self.sum_row(
-                    cx,
-                    chain::row_of_index(cx.params, level, source.index),
-                    u0,
-                    u1,
-                );
+            scratch,
+            |scratch, (source, [u0, u1]): (&Source, [&mut [u64]; 2])| {
+                let row = chain::row_of_index(cx.params, self.digits.level(), source.index);
+                self.sum_row(cx, row, scratch, u0, u1);
                 source.scale_row(cx, u0);
                 source.scale_row(cx, u1);
             },
         );
         let sources = [0, 1].map(|part: usize| divided[part].rows_ref());
         let items = outputs.into_iter().enumerate().collect();
-        cx.workers
-            .for_each(items, words, |(row, mut output): (usize, T)| {
-                let [mut u0, mut u1, mut converted] =
-                    [0, 1, 2].map(|_| Poly::<Eval>::uninit_pooled(n, 1));
-                self.sum_row(cx, row, u0.row_mut(0), u1.row_mut(0));
-                for (part, x) in [&mut u0, &mut u1].into_iter().enumerate() {
-                    digits::extend_row(
-                        cx,
-                        self.division,
-                        &sources[part],
-                        row,
-                        converted.row_mut(0),
-                    );
-                    let inverse = &self.division.target(row).inverse;
-                    let (m, converted) = (cx.params.modulus(row), converted.row(0));
+        let scratch = || Scratch {
+            digits: self.digits.scratch(cx),
+            rows: Poly::uninit_pooled(n, 4),
+        };
+        cx.workers.for_each_with(
+            items,
+            words,
+            scratch,
+            |scratch, (row, mut output): (usize, T)| {
+                let mut rows = scratch.rows.rows_mut();
+                let [u0, u1, converted, spare] = &mut rows[..] else {
+                    return;
+                };
+                self.sum_row(cx, row, &mut scratch.digits, u0, u1);
+                let (m, inverse) = (cx.params.modulus(row), &self.division.target(row).inverse);
+                for (part, x) in [u0, u1].into_iter().enumerate() {
+                    digits::extend_row(cx, self.division, &sources[part], row, converted);
                     finish(
                         Quotient {
                             part,
                             row,
                             m,
-                            x: x.row_mut(0),
+                            x,
                             converted,
                             inverse,
+                            spare,
                         },
                         &mut output,
                     );
                 }
-            });
+            },
+        );
     }
 
     /// Row `row` of start + Σ digit_j·(b_j, a_j), over Q_level·P.
-    fn sum_row(&self, cx: Context<'_>, row: usize, u0: &mut [u64], u1: &mut [u64]) {
+    fn sum_row(
+        &self,
+        cx: Context<'_>,
+        row: usize,
+        scratch: &mut Poly<Eval>,
+        u0: &mut [u64],
+        u1: &mut [u64],
+    ) {
         let level = self.digits.level();
         let m = cx
             .params
             .modulus(chain::index_of_row(cx.params, level, row));
-        self.digits.with_row(cx, row, |digits| {
+        self.digits.with_row(cx, row, scratch, |digits| {
             let (b, a) = self.key.rows(level, row, digits.len());
             match self.start {
                 Some(start) if row <= level => {

@@ -1,10 +1,9 @@
-//! Where the rows of an operation are worked on: the caller's thread or a pool that the caller made.
+//! Where the rows of an operation are worked on: the caller's thread alone, or with those of a pool that it made.
 use rayon::ThreadPool;
-use rayon::prelude::*;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Below this many words a parallel region costs more than it saves (waking a thread takes some 10 µs).
-const MIN_PARALLEL_WORDS: usize = 1 << 16;
+const MIN_PARALLEL_WORDS: usize = 1 << 17;
 
 /// Runs one closure per item, inline without a pool.
 #[derive(Clone, Default)]
@@ -16,21 +15,45 @@ impl Workers {
         Self(pool.filter(|pool| pool.current_num_threads() > 1))
     }
 
-    /// Runs `operation` inside the pool, so that the regions in it start without changing threads.
-    pub(crate) fn enter<R: Send>(&self, operation: impl FnOnce() -> R + Send) -> R {
-        match &self.0 {
-            Some(pool) => pool.install(operation),
-            None => operation(),
-        }
+    /// Calls `body` on every item; `words` is the size of the data of one item.
+    ///
+    /// Items are taken in their order by whichever thread is free. The calling thread takes part, with one thread of
+    /// the pool less: when a sleeping thread is slow to wake, the work goes on without it.
+    pub(crate) fn for_each<T: Send>(&self, items: Vec<T>, words: usize, body: impl Fn(T) + Sync) {
+        self.for_each_with(items, words, || (), |(), item| body(item));
     }
 
-    /// Calls `body` on every item, in any order; `words` is the size of the data of one item.
-    pub(crate) fn for_each<T: Send>(&self, items: Vec<T>, words: usize, body: impl Fn(T) + Sync) {
+    /// [`Self::for_each`] with scratch that each thread makes once and keeps, so that it stays in the thread's own cache.
+    pub(crate) fn for_each_with<T: Send, S>(
+        &self,
+        items: Vec<T>,
+        words: usize,
+        scratch: impl Fn() -> S + Sync,
+        body: impl Fn(&mut S, T) + Sync,
+    ) {
         match &self.0 {
             Some(pool) if items.len() > 1 && items.len() * words >= MIN_PARALLEL_WORDS => {
-                pool.install(|| items.into_par_iter().with_max_len(1).for_each(&body));
+                let helpers = (pool.current_num_threads() - 1).min(items.len() - 1);
+                let queue = Mutex::new(items.into_iter());
+                // A panic in `body` happens outside the lock: the queue is whole even when poisoned.
+                let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let work = || {
+                    let mut scratch = scratch();
+                    while let Some(item) = next() {
+                        body(&mut scratch, item);
+                    }
+                };
+                pool.in_place_scope(|scope| {
+                    for _ in 0..helpers {
+                        scope.spawn(|_| work());
+                    }
+                    work();
+                });
             }
-            _ => items.into_iter().for_each(body),
+            _ => {
+                let mut scratch = scratch();
+                items.into_iter().for_each(|item| body(&mut scratch, item));
+            }
         }
     }
 }

@@ -47,9 +47,7 @@ impl Evaluator {
         let product = self.check_product(op, level, first.scale, scale)?;
         let by_prime = self.weights_by_prime(weights, level, scale)?;
         let outputs = weights.len() / operands.len();
-        let parts = self
-            .workers
-            .enter(|| self.multiply_matrix(operands, &by_prime, outputs, level));
+        let parts = self.multiply_matrix(operands, &by_prime, outputs, level);
         let result = |parts| Ciphertext {
             parts,
             scale: product,

@@ -58,10 +58,8 @@ impl Evaluator {
             .iter()
             .map(|giant| self.rotation_step(giant.rotation, a.level));
         let giants = giants.collect::<Result<Vec<_>>>()?;
-        let parts = self.workers.enter(|| {
-            let sums = self.inner_sums(a, map, &babies);
-            self.outer_sum(a.level, sums, &giants, rescaled)
-        });
+        let sums = self.inner_sums(a, map, &babies);
+        let parts = self.outer_sum(a.level, sums, &giants, rescaled);
         let level = if rescaled { a.level - 1 } else { a.level };
         Ok(Ciphertext {
             parts,

@@ -34,22 +34,20 @@ impl Evaluator {
         self.check_degree("relinearize", a, 2)?;
         let key = self.relinearization_key(a.level)?;
         let mut parts = self.new_pair(a.level);
-        self.workers.enter(|| {
-            let cx = self.context();
-            let (digits, division) = (
-                &Decomposition::new(cx, &a.parts[2], a.level),
-                cx.tables().mod_down(),
-            );
-            let switch = Switch {
-                digits,
-                key,
-                division,
-                start: None,
-            };
-            switch.divide(cx, pair_rows(&mut parts), |quotient, out| {
-                let (part, row) = (quotient.part, quotient.row);
-                quotient.write_sum(cx, out[part], a.parts[part].row(row));
-            });
+        let cx = self.context();
+        let (digits, division) = (
+            &Decomposition::new(cx, &a.parts[2], a.level),
+            cx.tables().mod_down(),
+        );
+        let switch = Switch {
+            digits,
+            key,
+            division,
+            start: None,
+        };
+        switch.divide(cx, pair_rows(&mut parts), |quotient, out| {
+            let (part, row) = (quotient.part, quotient.row);
+            quotient.write_sum(cx, out[part], a.parts[part].row(row));
         });
         Ok(self.pair(parts, a.level, a.scale))
     }
@@ -80,9 +78,7 @@ impl Evaluator {
     pub fn rescale(&self, a: &Ciphertext) -> Result<Ciphertext> {
         self.check(a)?;
         let scale = self.rescaled("rescale", a.level, a.scale)?;
-        let parts = self
-            .workers
-            .enter(|| keyswitch::rescale(self.context(), &a.parts, a.level));
+        let parts = keyswitch::rescale(self.context(), &a.parts, a.level);
         Ok(Ciphertext {
             parts,
             level: a.level - 1,
@@ -121,34 +117,30 @@ impl Evaluator {
         let scale = self.rescaled(op, level, scale)?;
         let key = self.relinearization_key(level)?;
         let mut parts = self.new_pair(level - 1);
-        self.workers.enter(|| {
-            let (cx, division) = (
-                self.context(),
-                self.context().tables().mod_down_rescale(level),
+        let cx = self.context();
+        let division = cx.tables().mod_down_rescale(level);
+        let digits = &Decomposition::of_written(cx, level, |row, out| {
+            let (a1, b1) = (a.parts[1].row(row), b.parts[1].row(row));
+            kernel::mul(cx.path(), out, a1, b1, &self.params.q()[row]);
+        });
+        let start = |row: usize, u0: &mut [u64], u1: &mut [u64]| {
+            let (path, m, p) = (
+                cx.path(),
+                &self.params.q()[row],
+                cx.tables().special_product(row),
             );
-            let digits = &Decomposition::of_written(cx, level, |row, out| {
-                let (a1, b1) = (a.parts[1].row(row), b.parts[1].row(row));
-                kernel::mul(cx.path(), out, a1, b1, &self.params.q()[row]);
-            });
-            let start = |row: usize, u0: &mut [u64], u1: &mut [u64]| {
-                let (path, m, p) = (
-                    cx.path(),
-                    &self.params.q()[row],
-                    cx.tables().special_product(row),
-                );
-                self.lower_products(a, b, row, u0, u1);
-                kernel::mul_scalar_assign(path, u0, p, m);
-                kernel::mul_scalar_assign(path, u1, p, m);
-            };
-            let switch = Switch {
-                digits,
-                key,
-                division,
-                start: Some(&start),
-            };
-            switch.divide(cx, pair_rows(&mut parts), |quotient, out| {
-                quotient.write(cx, out[quotient.part])
-            });
+            self.lower_products(a, b, row, u0, u1);
+            kernel::mul_scalar_assign(path, u0, p, m);
+            kernel::mul_scalar_assign(path, u1, p, m);
+        };
+        let switch = Switch {
+            digits,
+            key,
+            division,
+            start: Some(&start),
+        };
+        switch.divide(cx, pair_rows(&mut parts), |quotient, out| {
+            quotient.write(cx, out[quotient.part])
         });
         Ok(self.pair(parts, level - 1, scale))
     }

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::keys::SwitchingKey;
 use crate::keyswitch::{Decomposition, Switch, pair_rows};
 use std::sync::Arc;
-use tacit_ring::{Automorphism, Eval, Poly};
+use tacit_ring::Automorphism;
 
 /// A key and the permutation that belongs to it.
 pub(super) struct Step<'a> {
@@ -56,15 +56,13 @@ impl Evaluator {
         if steps.iter().all(Option::is_none) {
             return Ok(steps.iter().map(|_| copy()).collect());
         }
-        Ok(self.workers.enter(|| {
-            let cx = self.context();
-            let digits = Decomposition::new(cx, &a.parts[1], a.level).store(cx);
-            let rotated = |step: &Option<Step<'_>>| match step {
-                Some(step) => self.apply(a, &digits, step),
-                None => copy(),
-            };
-            steps.iter().map(rotated).collect()
-        }))
+        let cx = self.context();
+        let digits = Decomposition::new(cx, &a.parts[1], a.level).store(cx);
+        let rotated = |step: &Option<Step<'_>>| match step {
+            Some(step) => self.apply(a, &digits, step),
+            None => copy(),
+        };
+        Ok(steps.iter().map(rotated).collect())
     }
 
     /// Folds: for each k of `steps` in turn, adds the rotation by k of the sum so far. With steps 1, 2, 4, …, 2^(m-1)
@@ -102,15 +100,13 @@ impl Evaluator {
     }
 
     fn decompose_and_apply(&self, a: &Ciphertext, step: &Step<'_>) -> Ciphertext {
-        self.workers.enter(|| {
-            let digits = Decomposition::new(self.context(), &a.parts[1], a.level);
-            self.apply(a, &digits, step)
-        })
+        let digits = Decomposition::new(self.context(), &a.parts[1], a.level);
+        self.apply(a, &digits, step)
     }
 
     /// (φ(c0 + u0), φ(u1)) with u = Σ digit_j·key_j / P.
     fn apply(&self, a: &Ciphertext, digits: &Decomposition<'_>, step: &Step<'_>) -> Ciphertext {
-        let (cx, n) = (self.context(), self.params.n());
+        let cx = self.context();
         let mut parts = self.new_pair(a.level);
         let switch = Switch {
             digits,
@@ -120,9 +116,8 @@ impl Evaluator {
         };
         switch.divide(cx, pair_rows(&mut parts), |mut quotient, out| {
             if quotient.part == 0 {
-                let mut sum = Poly::<Eval>::uninit_pooled(n, 1);
-                quotient.write_sum(cx, sum.row_mut(0), a.parts[0].row(quotient.row));
-                step.automorphism.apply_eval(cx.path(), out[0], sum.row(0));
+                let sum = quotient.write_sum_to_spare(cx, a.parts[0].row(quotient.row));
+                step.automorphism.apply_eval(cx.path(), out[0], sum);
             } else {
                 quotient.write_in_place(cx);
                 step.automorphism.apply_eval(cx.path(), out[1], quotient.x);

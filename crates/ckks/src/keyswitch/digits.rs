@@ -84,22 +84,31 @@ impl<'a> Decomposition<'a> {
         self.level
     }
 
+    /// Room for the digits of one row, for [`Self::with_row`].
+    pub(crate) fn scratch(&self, cx: Context<'_>) -> Poly<Eval> {
+        Poly::uninit_pooled(
+            cx.params.n(),
+            if self.stored.is_empty() {
+                cx.params.dnum(self.level)
+            } else {
+                0
+            },
+        )
+    }
+
     /// Calls `body(digits)` with digit j modulo the prime of row `row` of Q_level·P as `digits[j]`, NTT order, [0, 4q).
     pub(crate) fn with_row<R>(
         &self,
         cx: Context<'_>,
         row: usize,
+        scratch: &mut Poly<Eval>,
         body: impl FnOnce(&[&[u64]]) -> R,
     ) -> R {
-        let digits = cx.params.dnum(self.level);
-        let fresh;
         let extended = match self.stored.get(row) {
             Some(stored) => stored,
             None => {
-                let mut made = Poly::<Eval>::uninit_pooled(cx.params.n(), digits);
-                self.extend(cx, row, &mut made);
-                fresh = made;
-                &fresh
+                self.extend(cx, row, scratch);
+                scratch
             }
         };
         let own = row / cx.params.alpha();
@@ -110,7 +119,11 @@ impl<'a> Decomposition<'a> {
                 extended.row(j)
             }
         };
-        body(&(0..digits).map(choose).collect::<Vec<&[u64]>>())
+        body(
+            &(0..cx.params.dnum(self.level))
+                .map(choose)
+                .collect::<Vec<&[u64]>>(),
+        )
     }
 
     /// Calls `body(row, digits, output)` for each row of Q_level·P, with digits as in [`Self::with_row`].
@@ -120,12 +133,20 @@ impl<'a> Decomposition<'a> {
         outputs: Vec<T>,
         body: impl Fn(usize, &[&[u64]], T) + Sync,
     ) {
-        let words = cx.params.n() * 4 * (cx.params.dnum(self.level) + 1);
         let items = outputs.into_iter().enumerate().collect();
-        cx.workers
-            .for_each(items, words, |(row, output): (usize, T)| {
-                self.with_row(cx, row, |digits| body(row, digits, output));
-            });
+        cx.workers.for_each_with(
+            items,
+            self.words(cx),
+            || self.scratch(cx),
+            |scratch, (row, output)| {
+                self.with_row(cx, row, scratch, |digits| body(row, digits, output));
+            },
+        );
+    }
+
+    /// Words that the work on one row moves, for [`crate::workers::Workers`].
+    pub(crate) fn words(&self, cx: Context<'_>) -> usize {
+        cx.params.n() * 4 * (cx.params.dnum(self.level) + 1)
     }
 
     /// Row j of `out` becomes digit j modulo the prime of row `row`; not written for the digit that has this prime.

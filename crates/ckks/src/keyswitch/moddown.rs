@@ -34,6 +34,8 @@ pub(crate) struct Quotient<'a> {
     /// conv(x), NTT order, [0, 4q).
     pub(crate) converted: &'a [u64],
     pub(crate) inverse: &'a Scalar,
+    /// A row to write to on the way.
+    pub(crate) spare: &'a mut [u64],
 }
 
 impl Quotient<'_> {
@@ -53,6 +55,21 @@ impl Quotient<'_> {
             added,
             self.m,
         );
+    }
+
+    /// Writes the result plus `added` to `spare`.
+    pub(crate) fn write_sum_to_spare(&mut self, cx: Context<'_>, added: &[u64]) -> &[u64] {
+        let (path, converted) = (cx.path(), self.converted);
+        kernel::sub_mul_scalar_add(
+            path,
+            self.spare,
+            self.x,
+            converted,
+            self.inverse,
+            added,
+            self.m,
+        );
+        self.spare
     }
 
     /// Leaves the result in `x`.
