@@ -162,7 +162,6 @@ def _opaque(weights: FloatArray, scale: float) -> FloatArray:
     return weights
 
 
-@lru_cache(maxsize=64)
 def moduli(
     log_n: int, log_q: tuple[int, ...], log_p: tuple[int, ...]
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -170,20 +169,24 @@ def moduli(
 
     The same rule as the native parameters, so that planning needs no native tables (a test compares them).
     """
-    step = 2 << log_n
-    taken: set[int] = set()
+    used: dict[int, int] = {}
 
     def next_prime(bits: int) -> int:
-        candidate = ((1 << bits) - 1) // step * step + 1
-        if candidate >= 1 << bits:
-            candidate -= step
-        while candidate in taken or not _is_prime(candidate):
-            candidate -= step
-        taken.add(candidate)
-        return candidate
+        used[bits] = used.get(bits, 0) + 1
+        return _primes(log_n, bits, used[bits])[-1]
 
-    q = tuple(next_prime(bits) for bits in log_q)
-    return q, tuple(next_prime(bits) for bits in log_p)
+    return tuple(next_prime(bits) for bits in log_q), tuple(next_prime(bits) for bits in log_p)
+
+
+@lru_cache(maxsize=4096)
+def _primes(log_n: int, bits: int, count: int) -> tuple[int, ...]:
+    """The ``count`` largest primes p = 1 mod 2N below 2^bits, descending."""
+    step = 2 << log_n
+    before = _primes(log_n, bits, count - 1) if count > 1 else ()
+    candidate = before[-1] - step if before else ((1 << bits) - 2) // step * step + 1
+    while not _is_prime(candidate):
+        candidate -= step
+    return (*before, candidate)
 
 
 def _is_prime(n: int) -> bool:

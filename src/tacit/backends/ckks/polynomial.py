@@ -79,18 +79,21 @@ def power_depth(index: int) -> int:
 
 @lru_cache(maxsize=256)
 def recipe(series: tuple[float, ...]) -> Recipe:
-    """The evaluation of a Chebyshev series c_0 … c_d, d >= 1."""
+    """The evaluation of a Chebyshev series c_0 … c_d, d >= 1, with the fewest products at the least depth."""
     depth = depth_of(len(series) - 1)
-    needed: set[int] = set()
-    root = _plan(np.array(series), depth, needed)
-    for index in sorted(needed, reverse=True):
-        _close(index, needed)
-    powers = tuple(
-        Power(index, (index + 1) // 2, index // 2, power_depth(index))
-        for index in sorted(needed)
-        if index > 1
-    )
-    return Recipe(powers, root, depth)
+    options = []
+    for leaf in (1 << i for i in range(1, depth + 1)):
+        needed: set[int] = set()
+        root = _plan(np.array(series), depth, leaf, needed)
+        for index in sorted(needed, reverse=True):
+            _close(index, needed)
+        powers = tuple(
+            Power(index, (index + 1) // 2, index // 2, power_depth(index))
+            for index in sorted(needed)
+            if index > 1
+        )
+        options.append(Recipe(powers, root, depth))
+    return min(options, key=lambda option: option.multiplications)
 
 
 def _close(index: int, needed: set[int]) -> None:
@@ -102,15 +105,16 @@ def _close(index: int, needed: set[int]) -> None:
             _close(part, needed)
 
 
-def _plan(series: FloatArray, depth: int, needed: set[int]) -> Leaf | Split:
-    """The part that evaluates ``series`` in at most ``depth`` levels; ``needed`` collects the powers that it reads."""
+def _plan(series: FloatArray, depth: int, leaf: int, needed: set[int]) -> Leaf | Split:
+    """The part that evaluates ``series`` in at most ``depth`` levels; ``needed`` collects the powers that it reads.
+
+    ``leaf``: parts of a degree below it become leaves where their powers are there early enough.
+    """
     nonzero = np.flatnonzero(series)
     degree = int(nonzero[-1]) if nonzero.size else 0
     series = series[: degree + 1]
     terms = [j for j in nonzero.tolist() if j]
-    fits = all(power_depth(j) + 1 <= depth for j in terms)
-    fresh = [j for j in terms if j not in needed and j > 1]
-    if degree <= 1 or (fits and (len(fresh) <= 1 or degree <= 3)):
+    if degree <= 1 or (degree < leaf and all(power_depth(j) + 1 <= depth for j in terms)):
         needed.update(terms)
         return Leaf(tuple(float(c) for c in series))
     giant = 1 << (degree.bit_length() - 1)
@@ -121,4 +125,4 @@ def _plan(series: FloatArray, depth: int, needed: set[int]) -> Leaf | Split:
     remainder = series[:giant].copy()
     for j in range(1, degree - giant + 1):
         remainder[giant - j] -= series[giant + j]
-    return Split(giant, _plan(quotient, depth - 1, needed), _plan(remainder, depth, needed))
+    return Split(giant, _plan(quotient, depth - 1, leaf, needed), _plan(remainder, depth, leaf, needed))
