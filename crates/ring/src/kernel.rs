@@ -188,7 +188,8 @@ pub fn weighted_sum_lazy(
 }
 
 /// [`weighted_sum_lazy`] for several target primes in one pass: row `t` is
-/// `offsets[t] + Σ weights[t][i]·inputs[i]` modulo `ms[t]`, in `[0, 4q)`. Works in tiles: inputs are read once into the cache.
+/// `offsets[t] + Σ weights[t][i]·inputs[i]` modulo `ms[t]`, in `[0, 4q)`. Inputs are read from memory once for all targets
+/// (up to four at a time on the IFMA path).
 pub fn weighted_sums_lazy(
     path: CpuPath,
     outs: &mut [&mut [u64]],
@@ -201,12 +202,17 @@ pub fn weighted_sums_lazy(
         outs.len() == weights.len() && outs.len() == offsets.len() && outs.len() == ms.len(),
         "weights, an offset and a modulus for each output row"
     );
-    let n = inputs
-        .iter()
-        .map(|input| input.len())
-        .chain(outs.iter().map(|out| out.len()))
-        .max()
-        .unwrap_or(0);
+    let n = outs.first().map_or(0, |out| out.len());
+    for (((out, weights), &offset), m) in outs.iter().zip(weights).zip(offsets).zip(ms) {
+        check!(n, out.len());
+        check_weighted(n, inputs, weights, offset, m);
+    }
+    let path = path.checked();
+    #[cfg(target_arch = "x86_64")]
+    if path == CpuPath::Ifma {
+        // SAFETY: `checked` made sure that this CPU has the instructions.
+        return unsafe { ifma::weighted_sums(outs, inputs, weights, offsets, ms) };
+    }
     let mut tile: Vec<&[u64]> = Vec::with_capacity(inputs.len());
     for start in (0..n).step_by(TILE) {
         let range = start..n.min(start + TILE);

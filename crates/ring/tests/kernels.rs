@@ -201,6 +201,37 @@ fn weighted_sums() {
                 "{path} {n} {q} {count}"
             );
             assert!(other.iter().all(|&x| x < 4 * twenty.q()));
+            // More targets than one pass takes, each like one of the two.
+            for targets in [1, 3, 4, 5, 7] {
+                let mut rows = vec![vec![9; n]; targets];
+                let which = |t: usize| t % 3 == 1;
+                kernel::weighted_sums_lazy(
+                    path,
+                    &mut rows.iter_mut().map(Vec::as_mut_slice).collect::<Vec<_>>(),
+                    &inputs,
+                    &(0..targets)
+                        .map(|t| if which(t) { &small[..] } else { &weights[..] })
+                        .collect::<Vec<_>>(),
+                    &(0..targets)
+                        .map(|t| if which(t) { 5 } else { q - 3 })
+                        .collect::<Vec<_>>(),
+                    &(0..targets)
+                        .map(|t| if which(t) { &twenty } else { &m })
+                        .collect::<Vec<_>>(),
+                );
+                for (t, row) in rows.iter().enumerate() {
+                    let (q, like) = if which(t) {
+                        (twenty.q(), &other)
+                    } else {
+                        (q, &out)
+                    };
+                    assert!(row.iter().all(|&x| x < 4 * q));
+                    assert!(
+                        row.iter().zip(like).all(|(&x, &y)| x % q == y % q),
+                        "{path} {n} {q} {count} {targets}"
+                    );
+                }
+            }
             let small_sum = |i: usize| {
                 inputs
                     .iter()

@@ -6,7 +6,7 @@ use std::arch::x86_64::*;
 
 use crate::modulus::{Modulus, Scalar};
 
-pub(super) use sums::{inner_product, inner_product2, weighted_sum};
+pub(super) use sums::{inner_product, inner_product2, weighted_sum, weighted_sums};
 
 type V = __m512i;
 
