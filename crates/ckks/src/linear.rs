@@ -22,7 +22,7 @@ pub struct LinearMap {
 pub(crate) struct Giant {
     /// giant·baby.
     pub(crate) rotation: i64,
-    /// (j, diagonal rotated by −giant·baby), j ascending; rows q_0..q_level, p_0..p_{K-1}.
+    /// (j, diagonal rotated by −giant·baby); rows q_0..q_level, p_0..p_{K-1}.
     pub(crate) diagonals: Vec<(i64, Poly<Eval>)>,
 }
 
@@ -59,7 +59,7 @@ impl LinearMap {
                 "none",
             ));
         }
-        let mut giants: Vec<Giant> = Vec::new();
+        let mut giants: BTreeMap<i64, Vec<(i64, Poly<Eval>)>> = BTreeMap::new();
         for (&k, diagonal) in diagonals {
             if k.unsigned_abs() >= slots as u64 {
                 return Err(invalid(
@@ -75,22 +75,24 @@ impl LinearMap {
                     diagonal.len(),
                 ));
             }
-            let (rotation, j) = (
+            let (giant, j) = (
                 k.div_euclid(baby as i64) * baby as i64,
                 k.rem_euclid(baby as i64),
             );
+            // A turn by −slots moves nothing: it joins the giant step 0.
+            let rotation = if giant == -(slots as i64) { 0 } else { giant };
             let mut turned = diagonal.clone();
             turned.rotate_right(rotation.rem_euclid(slots as i64) as usize);
             let encoded = encode_qp(params, &turned, level, scale)?;
-            match giants.last_mut() {
-                // Indices ascend, so those of one giant step are neighbours.
-                Some(giant) if giant.rotation == rotation => giant.diagonals.push((j, encoded)),
-                _ => giants.push(Giant {
-                    rotation,
-                    diagonals: vec![(j, encoded)],
-                }),
-            }
+            giants.entry(rotation).or_default().push((j, encoded));
         }
+        let giants = giants
+            .into_iter()
+            .map(|(rotation, diagonals)| Giant {
+                rotation,
+                diagonals,
+            })
+            .collect();
         Ok(Self {
             giants,
             level,

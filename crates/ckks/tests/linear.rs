@@ -37,6 +37,8 @@ fn check(shape: (u32, usize, usize), indices: &[i64], baby: usize) {
 #[test]
 fn maps_with_baby_and_giant_steps() {
     check((5, 4, 1), &[0, 1, 2, 3, 4, 5, 6, 7, 9], 4);
+    check((5, 4, 1), &[-15, -2, 0, 1, 3], 4);
+    check((5, 4, 1), &[-15, -3, 0, 1], 16);
     check((8, 5, 2), &[-5, -2, 0, 1, 3, 8, 11], 4);
 }
 

@@ -104,8 +104,9 @@ impl Evaluator {
                 .collect();
         }
         let decomposition = Decomposition::new(cx, &a.parts[1], level);
-        decomposition.for_each_row(cx, outputs, |row, digits, outputs| {
-            let rotated = RotatedRows::new(cx, a, row, digits, babies);
+        let scratch = || RotatedRows::scratch(cx, babies);
+        decomposition.for_each_row(cx, outputs, scratch, |rotated, row, digits, outputs| {
+            rotated.write(cx, a, row, digits);
             let index = chain::index_of_row(&self.params, level, row);
             for (giant, [out0, out1]) in map.giants.iter().zip(outputs) {
                 rotated.inner_sum(cx, map, giant, index, [out0, out1]);
@@ -211,30 +212,33 @@ impl Evaluator {
         // One dividend gives one quotient.
         let Some(operand) = operand else { return };
         let decomposition = Decomposition::new(cx, &operand, level);
-        decomposition.for_each_row(cx, pair_rows(total), |row, digits, [out0, out1]| {
-            let index = chain::index_of_row(&self.params, level, row);
-            let (m, path) = (self.params.modulus(index), cx.path());
-            let mut scratch = Poly::<Eval>::uninit_pooled(n, 2);
-            let mut rows = scratch.rows_mut().into_iter();
-            let (Some(u0), Some(u1)) = (rows.next(), rows.next()) else {
-                return;
-            };
-            let (b, a) = step.key.rows(level, row, digits.len());
-            kernel::inner_product2(path, u0, u1, digits, &b, &a, m);
-            if times_p {
-                kernel::add_assign(path, u0, first.row(row), m);
-            } else if row <= level {
-                kernel::mul_scalar_add_assign(
-                    path,
-                    u0,
-                    first.row(row),
-                    cx.tables().special_product(row),
-                    m,
-                );
-            }
-            step.automorphism.apply_eval_add(path, out0, u0, m);
-            step.automorphism.apply_eval_add(path, out1, u1, m);
-        });
+        let scratch = || Poly::<Eval>::uninit_pooled(n, 2);
+        decomposition.for_each_row(
+            cx,
+            pair_rows(total),
+            scratch,
+            |scratch, row, digits, [out0, out1]| {
+                let index = chain::index_of_row(&self.params, level, row);
+                let (m, path) = (self.params.modulus(index), cx.path());
+                let mut rows = scratch.rows_mut();
+                let [u0, u1] = &mut rows[..] else { return };
+                let (b, a) = step.key.rows(level, row, digits.len());
+                kernel::inner_product2(path, u0, u1, digits, &b, &a, m);
+                if times_p {
+                    kernel::add_assign(path, u0, first.row(row), m);
+                } else if row <= level {
+                    kernel::mul_scalar_add_assign(
+                        path,
+                        u0,
+                        first.row(row),
+                        cx.tables().special_product(row),
+                        m,
+                    );
+                }
+                step.automorphism.apply_eval_add(path, out0, u0, m);
+                step.automorphism.apply_eval_add(path, out1, u1, m);
+            },
+        );
     }
 
     /// P·pair over Q_l·P.
@@ -256,34 +260,33 @@ struct RotatedRows<'a> {
     babies: &'a [Baby<'a>],
     /// Rows 2i and 2i + 1 are the parts of step i.
     rows: Poly<Eval>,
+    /// Both parts before the permutation.
+    sums: Poly<Eval>,
 }
 
 impl<'a> RotatedRows<'a> {
-    /// Row `row`. Rows of P of the step that moves nothing are zero.
-    fn new(
-        cx: Context<'_>,
-        a: &Ciphertext,
-        row: usize,
-        digits: &[&[u64]],
-        babies: &'a [Baby<'a>],
-    ) -> Self {
-        let (n, path, level) = (cx.params.n(), cx.path(), a.level);
+    /// Room for rows to come.
+    fn scratch(cx: Context<'_>, babies: &'a [Baby<'a>]) -> Self {
+        let fresh = |rows| Poly::uninit_pooled(cx.params.n(), rows);
+        Self {
+            babies,
+            rows: fresh(2 * babies.len()),
+            sums: fresh(2),
+        }
+    }
+
+    /// Row `row` of Q_level·P. Rows of P of the step that moves nothing are zero.
+    fn write(&mut self, cx: Context<'_>, a: &Ciphertext, row: usize, digits: &[&[u64]]) {
+        let (path, level) = (cx.path(), a.level);
         let m = cx
             .params
             .modulus(chain::index_of_row(cx.params, level, row));
-        let mut rotated = Poly::<Eval>::uninit_pooled(n, 2 * babies.len());
-        let mut scratch = Poly::<Eval>::uninit_pooled(n, 2);
-        let mut outputs = rotated.rows_mut().into_iter();
-        for (_, step) in babies {
-            let (Some(out0), Some(out1)) = (outputs.next(), outputs.next()) else {
-                break;
-            };
+        let (mut sums, mut outputs) = (self.sums.rows_mut(), self.rows.rows_mut());
+        let [u0, u1] = &mut sums[..] else { return };
+        for ((_, step), out) in self.babies.iter().zip(outputs.chunks_exact_mut(2)) {
+            let [out0, out1] = out else { return };
             match step {
                 Some(step) => {
-                    let mut rows = scratch.rows_mut().into_iter();
-                    let (Some(u0), Some(u1)) = (rows.next(), rows.next()) else {
-                        break;
-                    };
                     let (key_b, key_a) = step.key.rows(level, row, digits.len());
                     kernel::inner_product2(path, u0, u1, digits, &key_b, &key_a, m);
                     if row <= level {
@@ -303,11 +306,6 @@ impl<'a> RotatedRows<'a> {
                     out1.fill(0);
                 }
             }
-        }
-        drop(outputs);
-        Self {
-            babies,
-            rows: rotated,
         }
     }
 

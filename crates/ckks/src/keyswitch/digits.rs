@@ -126,20 +126,23 @@ impl<'a> Decomposition<'a> {
         )
     }
 
-    /// Calls `body(row, digits, output)` for each row of Q_level·P, with digits as in [`Self::with_row`].
-    pub(crate) fn for_each_row<T: Send>(
+    /// Calls `body(scratch, row, digits, output)` for each row of Q_level·P, with digits as in [`Self::with_row`] and
+    /// the thread's own scratch.
+    pub(crate) fn for_each_row<T: Send, S>(
         &self,
         cx: Context<'_>,
         outputs: Vec<T>,
-        body: impl Fn(usize, &[&[u64]], T) + Sync,
+        scratch: impl Fn() -> S + Sync,
+        body: impl Fn(&mut S, usize, &[&[u64]], T) + Sync,
     ) {
         let items = outputs.into_iter().enumerate().collect();
+        let scratch = || (self.scratch(cx), scratch());
         cx.workers.for_each_with(
             items,
             self.words(cx),
-            || self.scratch(cx),
-            |scratch, (row, output)| {
-                self.with_row(cx, row, scratch, |digits| body(row, digits, output));
+            scratch,
+            |(digits, scratch), (row, output)| {
+                self.with_row(cx, row, digits, |digits| body(scratch, row, digits, output));
             },
         );
     }
