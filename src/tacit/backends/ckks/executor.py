@@ -127,13 +127,20 @@ class _Run:
         """Paterson–Stockmeyer: powers first, then the parts, each asked for at an exact level and scale."""
         engine, plan = self.engine, recipe(stage.series)
         powers = {1: engine.drop_level(argument, stage.level)}
+        dropped: dict[tuple[int, int], Ciphertext] = {}
+
+        def power_at(index: int, level: int) -> Ciphertext:
+            if (index, level) not in dropped:
+                dropped[index, level] = engine.drop_level(powers[index], level)
+            return dropped[index, level]
+
         for power in plan.powers:
             level = stage.level - power.depth
-            left = engine.drop_level(powers[power.left], level + 1)
+            left = power_at(power.left, level + 1)
             if power.left == power.right:
                 product = engine.square_relin_rescale(left)
             else:
-                product = engine.mul_relin_rescale(left, engine.drop_level(powers[power.right], level + 1))
+                product = engine.mul_relin_rescale(left, power_at(power.right, level + 1))
             doubled = engine.add(product, product)
             if power.left == power.right:
                 made = engine.add_const(doubled, -1.0)
@@ -143,7 +150,7 @@ class _Run:
 
         def value(part: Leaf | Split, level: int, scale: float) -> Ciphertext:
             if isinstance(part, Split):
-                giant = engine.drop_level(powers[part.giant], level + 1)
+                giant = power_at(part.giant, level + 1)
                 if isinstance(part.quotient, Leaf) and not part.quotient.powers:
                     result = self._at(giant, part.quotient.coefficients[0], level, scale)
                 else:
@@ -157,7 +164,7 @@ class _Run:
                 return engine.add(result, value(rest, level, scale))
             total = None
             for j in part.powers:
-                base = engine.drop_level(powers[j], level + 1)
+                base = power_at(j, level + 1)
                 factor = scale * engine.q[level + 1] / base.scale
                 term = _relabel(
                     engine.mul_const(base, part.coefficients[j], scale=factor), scale * engine.q[level + 1]
