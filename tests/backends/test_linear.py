@@ -9,13 +9,28 @@ from tacit.backends.ckks.layout import ColumnLayout, ReplicatedLayout, power_of_
 from tacit.backends.ckks.linear import SlotMap, baby_steps, between, input_layout
 from tacit.errors import InvalidParameterError
 
-SHAPES = [(30, 1), (30, 3), (5, 7), (1, 1), (1, 9), (64, 64), (50, 20), (13, 64), (2, 33), (33, 2)]
+SHAPES = [
+    (30, 1),
+    (30, 3),
+    (5, 7),
+    (1, 1),
+    (1, 9),
+    (64, 64),
+    (50, 20),
+    (13, 64),
+    (2, 33),
+    (33, 2),
+    (64, 63),
+    (2, 64),
+]
 
 
 def apply(slot_map: SlotMap, x: np.ndarray) -> np.ndarray:
     y = sum(d * np.roll(x, -k) for k, d in slot_map.diagonals.items())
     for fold in slot_map.folds:
         y = y + np.roll(y, -fold)
+    if slot_map.real_part:
+        y = y + np.conj(y)
     return y + slot_map.bias
 
 
@@ -41,11 +56,12 @@ def test_two_maps_in_a_row(shape: tuple[int, int], slots: int) -> None:
 
 def test_copies_divide_the_diagonals() -> None:
     layout = input_layout(784, 128, 4096)
-    assert (layout.period, layout.copies, layout.step) == (1024, 4, 32)
+    assert (layout.period, layout.copies, layout.step, layout.is_complex) == (512, 8, 16, True)
     slot_map = between(layout, np.ones((128, 784)), np.zeros(128))
-    assert len(slot_map.diagonals) == 32
+    assert len(slot_map.diagonals) == 16
     assert slot_map.folds == (2048, 1024, 512, 256, 128)
-    assert len(slot_map.rotations) == 10
+    assert len(slot_map.rotations) == 6
+    assert slot_map.real_part
 
 
 @pytest.mark.parametrize("count", [1, 2, 4, 16, 32, 64, 128])

@@ -254,7 +254,10 @@ def test_insecure_plans_are_refused(compiled: Compiled) -> None:
         ("tail", "tacit graph 1\n"),
         ("rotations", [[0, 0]]),
         ("parameters", {"log_n": 99, "log_q": [], "log_p": [], "log_scale": 1}),
-        ("input", {"size": 8, "slots": 2048, "period": 6, "block": 8, "copies": 1, "step": 0}),
+        (
+            "input",
+            {"size": 8, "slots": 2048, "period": 6, "block": 8, "copies": 1, "step": 0, "folded": False},
+        ),
         ("sights", [["x"]]),
         ("assumptions", None),
     ],

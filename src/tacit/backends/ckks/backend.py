@@ -82,6 +82,7 @@ class CkksCandidate:
             output_scale=program.output_scale,
             rotations=program.rotations(),
             relinearize=program.relinearize(),
+            conjugate=program.conjugate(),
             region=self.region,
             low=self.model.low,
             high=self.model.high,

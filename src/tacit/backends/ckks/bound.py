@@ -30,7 +30,7 @@ def worst_noise(program: Program, chain: Chain, q: Sequence[int], p: Sequence[in
     packed = isinstance(program.input, ReplicatedLayout)
     simulator = Simulator(chain.log_n, q, p, worst_case=True, slots=None if packed else 1)
     if isinstance(program.input, ReplicatedLayout):
-        inputs = [program.input.pack(np.ones(program.input.size))]
+        inputs = [np.abs(program.input.pack(np.ones(program.input.size)))]
     else:
         inputs = [np.full(1, 2.0**0.5 if program.input.is_complex else 1.0)] * program.input.size
     fresh = [

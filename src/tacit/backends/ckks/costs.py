@@ -89,7 +89,7 @@ class Meter:
         return MeteredCiphertext(level, scale)
 
     def linear_map(
-        self, diagonals: Mapping[int, FloatArray], *, level: int, scale: float, baby: int
+        self, diagonals: Mapping[int, npt.NDArray[Any]], *, level: int, scale: float, baby: int
     ) -> tuple[int, int, int, int, float]:
         babies = len({k % baby for k in diagonals} - {0})
         giants = len({k - k % baby for k in diagonals} - {0})
@@ -139,6 +139,10 @@ class Meter:
     def rotate_sum(self, ct: MeteredCiphertext, steps: Sequence[int]) -> MeteredCiphertext:
         for _ in steps:
             self.spend(self.rotation(ct.level) + self.rows(2 * (ct.level + 1)))
+        return ct
+
+    def conjugate(self, ct: MeteredCiphertext) -> MeteredCiphertext:
+        self.spend(self.rotation(ct.level))
         return ct
 
     def rotation(self, level: int) -> float:
@@ -199,9 +203,7 @@ def predict(program: Program, chain: Chain, q: Sequence[float], *, batch: int, t
 def _key_bytes(program: Program, chain: Chain) -> int:
     n, k = 1 << chain.log_n, max(1, len(chain.log_p))
     levels = list(program.rotations().values())
-    relinearize = program.relinearize()
-    if relinearize is not None:
-        levels.append(relinearize)
+    levels += [level for level in (program.relinearize(), program.conjugate()) if level is not None]
     total = 0
     for level in levels:
         bits = sum(chain.log_q[: level + 1]) + sum(chain.log_p)

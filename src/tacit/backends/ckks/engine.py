@@ -31,6 +31,7 @@ class EncryptedEngine:
         self.square_relin_rescale = evaluator.square_relin_rescale
         self.rescale = evaluator.rescale
         self.drop_level = evaluator.drop_level
+        self.conjugate = evaluator.conjugate
         self.rotate_sum = evaluator.rotate_sum
         self.linear = evaluator.linear
         self.linear_combinations = evaluator.linear_combinations
@@ -39,7 +40,7 @@ class EncryptedEngine:
         return self.params.encode(values, level=level, scale=scale)
 
     def linear_map(
-        self, diagonals: Mapping[int, FloatArray], *, level: int, scale: float, baby: int
+        self, diagonals: Mapping[int, npt.NDArray[Any]], *, level: int, scale: float, baby: int
     ) -> LinearMap:
         return LinearMap(self.params, dict(diagonals), level=level, scale=scale, baby=baby)
 

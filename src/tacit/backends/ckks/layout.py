@@ -31,7 +31,9 @@ class ReplicatedLayout:
     ``period``, or 0 when that is >= ``size``: the blocks are rotated by multiples of ``step`` against each other, so
     that one rotation of the ciphertext meets ``copies`` diagonals of a matrix at once. With ``copies`` = 1 all are
     alike.
-    ``period``, ``block`` and ``copies`` are powers of two, ``period`` >= ``size``, block·copies <= slots.
+    ``is_complex``: the vector is folded in half first: element j as the real part, element j + period as the imaginary
+    part. ``period``, ``block`` and ``copies`` are powers of two, block·copies <= slots; ``period``, doubled if complex,
+    is >= ``size``.
     """
 
     size: int
@@ -40,12 +42,14 @@ class ReplicatedLayout:
     block: int
     copies: int = 1
     step: int = 0
+    is_complex: bool = False
 
     def __post_init__(self) -> None:
         powers = (self.slots, self.period, self.block, self.copies)
         if (
             any(value < 1 or value & (value - 1) for value in powers)
-            or not 1 <= self.size <= self.period <= self.block
+            or not 1 <= self.size <= self.period * (1 + self.is_complex)
+            or self.period > self.block
             or self.block * self.copies > self.slots
             or not 0 <= self.step < max(2, self.period)
         ):
@@ -63,17 +67,18 @@ class ReplicatedLayout:
         return self.block * self.copies
 
     def index_at(self) -> IntArray:
-        """(slots,) element held by each slot, -1 where it holds 0."""
+        """(slots,) element held by each slot (its real part), up to period - 1."""
         p = np.arange(self.slots)
-        index = (p + self.step * ((p // self.block) % self.copies)) % self.period
-        return np.where(index < self.size, index, -1)
+        return (p + self.step * ((p // self.block) % self.copies)) % self.period
 
-    def pack(self, vector: npt.NDArray[np.float64]) -> FloatArray:
+    def pack(self, vector: FloatArray) -> FloatArray | npt.NDArray[np.complex128]:
         """(size,) → (slots,)."""
-        padded = np.zeros(self.size + 1)
-        padded[:-1] = vector
-        values: FloatArray = padded[self.index_at()]
-        return values
+        padded = np.zeros(self.period * (1 + self.is_complex))
+        padded[: self.size] = vector
+        if not self.is_complex:
+            return padded[self.index_at()]
+        folded = padded[: self.period] + 1j * padded[self.period :]
+        return folded[self.index_at()]
 
     def unpack(self, values: FloatArray) -> FloatArray:
         """(slots,) → (size,): the first block, which is never rotated."""
@@ -97,7 +102,7 @@ class ColumnLayout:
         """Samples that one request carries."""
         return self.slots * (2 if self.is_complex else 1)
 
-    def pack(self, batch: FloatArray) -> npt.NDArray[np.complex128] | FloatArray:
+    def pack(self, batch: FloatArray) -> FloatArray | npt.NDArray[np.complex128]:
         """(samples, size) → (size, slots)."""
         columns = np.ascontiguousarray(batch.T)
         if not self.is_complex:

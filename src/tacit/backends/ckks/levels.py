@@ -120,7 +120,9 @@ def schedule(model: Model, chain: Chain, q: tuple[int, ...], layout: str) -> Pro
         plain = wanted * (q[level] if rescale else 1.0) / scale
         if isinstance(here, ReplicatedLayout):
             slot_map = between(here, affine.matrix, affine.bias)
-            stages.append(MapStage(slot_map, level, plain, rescale, slot_map.output.pack(affine.bound)))
+            stages.append(
+                MapStage(slot_map, level, plain, rescale, np.real(slot_map.output.pack(affine.bound)))
+            )
             here = slot_map.output
         else:
             stages.append(

@@ -17,21 +17,28 @@ import numpy.typing as npt
 from tacit.backends.ckks.layout import ReplicatedLayout, power_of_two
 from tacit.errors import InternalError
 
-__all__ = ["SlotMap", "baby_steps", "between", "input_layout"]
+__all__ = ["COMPLEX_FROM", "SlotMap", "baby_steps", "between", "input_layout"]
 
 FloatArray = npt.NDArray[np.float64]
+SlotArray = npt.NDArray[np.float64] | npt.NDArray[np.complex128]
+
+
+COMPLEX_FROM = 8
+"""Diagonals from which folding the input into complex slots pays: it halves them and costs one conjugation."""
 
 
 @dataclass(frozen=True, eq=False)
 class SlotMap:
     """Diagonals k → (slots,): Σ_k diagonal_k ⊙ rotate(x, k), then x += rotate(x, f) for each fold f, in order.
 
-    ``bias``: (slots,), added after the folds; ``output``: layout of the result.
+    ``real_part``: then x + conjugate(x), which is twice the real part (the diagonals hold half of the matrix).
+    ``bias``: (slots,), added last; ``output``: layout of the result.
     """
 
-    diagonals: Mapping[int, FloatArray]
+    diagonals: Mapping[int, SlotArray]
     baby: int
     folds: tuple[int, ...]
+    real_part: bool
     bias: FloatArray
     output: ReplicatedLayout
 
@@ -47,12 +54,20 @@ def input_layout(size: int, outputs: int, slots: int) -> ReplicatedLayout:
     """The layout in which the owner packs an input of ``size`` for a map to ``outputs`` values.
 
     Copies are rotated against each other so that the number of diagonals, min(period, outputs padded), falls by the
-    number of copies; a fold undoes it.
+    number of copies; a fold undoes it. Where many diagonals remain, the vector is folded into complex slots.
     """
-    period, classes = power_of_two(size), power_of_two(outputs)
-    block = max(period, classes)
-    copies = min(slots // block, min(period, classes))
-    return ReplicatedLayout(size, slots, period, block, copies, min(period, classes) // copies % period)
+    classes = power_of_two(outputs)
+
+    def layout(period: int, *, is_complex: bool) -> ReplicatedLayout:
+        block = max(period, classes)
+        copies = min(slots // block, min(period, classes))
+        step = min(period, classes) // copies % period
+        return ReplicatedLayout(size, slots, period, block, copies, step, is_complex)
+
+    period = power_of_two(size)
+    if min(period, classes) * max(period, classes) >= COMPLEX_FROM * slots:
+        return layout(period // 2, is_complex=True)
+    return layout(period, is_complex=False)
 
 
 def between(source: ReplicatedLayout, matrix: FloatArray, bias: FloatArray) -> SlotMap:
@@ -60,27 +75,30 @@ def between(source: ReplicatedLayout, matrix: FloatArray, bias: FloatArray) -> S
 
     Slot p makes row p mod m (m: outputs padded). Rotation by k brings element index_at[p + k] to slot p, so diagonal k
     holds matrix[p mod m, index_at[p + k]] there. Every (row, column) must be met exactly once among the slots that a
-    fold adds up; that is checked, not assumed.
+    fold adds up; that is checked, not assumed. From complex slots a + ib the row (u, v) takes Re((u - iv)(a + ib)).
     """
-    outputs, slots = matrix.shape[0], source.slots
+    outputs, slots, period = matrix.shape[0], source.slots, source.period
     m = power_of_two(outputs)
     span = max(source.span, m)
-    count = -(-source.period * m // span) if source.copies > 1 else min(source.period, m)
-    if m > source.period:
-        count = source.period // source.copies
+    count = -(-period * m // span) if source.copies > 1 else min(period, m)
+    if m > period:
+        count = period // source.copies
     index = source.index_at()
-    padded = np.zeros((m, source.size + 1))
-    padded[:outputs, :-1] = matrix
+    padded = np.zeros((m, period * (1 + source.is_complex)))
+    padded[:outputs, : source.size] = matrix
+    entries: SlotArray = padded
+    if source.is_complex:
+        entries = (padded[:, :period] - 1j * padded[:, period:]) / 2
     rows = np.arange(slots) % m
-    met = np.zeros((m, source.size + 1), dtype=np.int64)
-    diagonals: dict[int, FloatArray] = {}
+    met = np.zeros((m, period), dtype=np.int64)
+    diagonals: dict[int, SlotArray] = {}
     for k in range(count):
         columns = np.roll(index, -k)
         np.add.at(met, (rows[:span], columns[:span]), 1)
-        diagonal = padded[rows, columns]
+        diagonal = entries[rows, columns]
         if diagonal.any():
             diagonals[k] = diagonal
-    if not (met[:, :-1] == 1).all():
+    if not (met == 1).all():
         raise InternalError(f"the diagonals of a {matrix.shape} map do not meet every entry once")
     folds = []
     step = span // 2
@@ -89,10 +107,11 @@ def between(source: ReplicatedLayout, matrix: FloatArray, bias: FloatArray) -> S
         step //= 2
     output = ReplicatedLayout(outputs, slots, m, m)
     return SlotMap(
-        diagonals=diagonals or {0: np.zeros(slots)},
+        diagonals=diagonals,
         baby=baby_steps(count),
         folds=tuple(folds),
-        bias=output.pack(bias),
+        real_part=source.is_complex,
+        bias=np.real(output.pack(bias)),
         output=output,
     )
 

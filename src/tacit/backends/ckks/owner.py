@@ -67,7 +67,10 @@ class Owner:
         body = b""
         if self.plan.needs_keys:
             keys = self._secret.evaluation_keys(
-                rotations=dict(self.plan.rotations), relinearize=self.plan.relinearize, threads=self._threads
+                rotations=dict(self.plan.rotations),
+                relinearize=self.plan.relinearize,
+                conjugate=self.plan.conjugate,
+                threads=self._threads,
             )
             body = keys.to_bytes()
         message = seal("keys", {"plan": bytes.fromhex(self.plan.plan_id), "key": self._key_id, "body": body})
@@ -97,7 +100,7 @@ class Owner:
         plan.region.check(data)
         units = plan.region.normalise(data)
         if isinstance(plan.input, ReplicatedLayout):
-            vectors = [plan.input.pack(unit) for unit in units]
+            vectors: list[npt.NDArray[Any]] = [plan.input.pack(unit) for unit in units]
         else:
             padded = np.empty((plan.batch, plan.features))
             padded[: len(units)] = units
@@ -199,7 +202,7 @@ class Owner:
     def _scores(self, slots: npt.NDArray[np.complex128], samples: int) -> FloatArray:
         """(samples, outputs) out of decrypted slots, after every check that needs no clear model."""
         plan, noise = self.plan, self.plan.slot_noise
-        complex_layout = getattr(plan.output, "is_complex", False)
+        complex_layout = plan.output.is_complex
         fails = not np.isfinite(slots).all()
         if not fails and not complex_layout:
             fails = bool(np.abs(slots.imag).max() > noise)

@@ -82,6 +82,11 @@ class Program:
                     levels[k] = max(levels.get(k, 0), after)
         return dict(sorted(levels.items()))
 
+    def conjugate(self) -> int | None:
+        """Highest level at which a real part is taken, ``None`` where none is."""
+        maps = [s for s in self.stages if isinstance(s, MapStage) and s.map.real_part]
+        return max((s.level - s.rescale for s in maps), default=None)
+
     def relinearize(self) -> int | None:
         """Highest level at which two ciphertexts are multiplied, ``None`` where none are."""
         levels = [s.level for s in self.stages if isinstance(s, SquareStage)]

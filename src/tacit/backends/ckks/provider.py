@@ -75,9 +75,11 @@ class Provider:
         if plan.needs_keys:
             keys = EvaluationKeys.from_bytes(self._params, body)
             missing = set(plan.rotations) - set(keys.rotations)
-            if missing or (plan.relinearize is not None and not keys.has_relinearization):
+            lacks = plan.relinearize is not None and not keys.has_relinearization
+            lacks = lacks or (plan.conjugate is not None and not keys.has_conjugation)
+            if missing or lacks:
                 raise PeerMisbehavedError(
-                    f"the keys lack {len(missing)} rotations or the relinearisation that the plan uses"
+                    f"the keys lack {len(missing)} rotations or another key that the plan uses"
                 )
         elif body:
             raise MalformedMessageError("this plan takes no evaluation keys")

@@ -45,7 +45,7 @@ class PublicPlan:
     ``commitment``: hash that binds the provider to one model (salted, so it reveals nothing of the weights).
     ``log_n``, ``log_q``, ``log_p``, ``log_scale``: the parameter literal. ``level``, ``scale``: of request ciphertexts;
     ``output_scale``: of response ciphertexts, which are at level 0. ``rotations``: rotation → level of its key;
-    ``relinearize``: level of the relinearisation key. ``batch``: most samples of one request.
+    ``relinearize``, ``conjugate``: levels of those keys. ``batch``: most samples of one request.
     ``slot_noise``: bound on the noise of a response slot, for the owner's checks. ``low``, ``high``: sound range of
     the decrypted values, in the order of ``tail``'s inputs. ``error_bound``: promised for the primary output.
     """
@@ -66,6 +66,7 @@ class PublicPlan:
     output_scale: float
     rotations: Mapping[int, int]
     relinearize: int | None
+    conjugate: int | None
     region: Region
     low: FloatArray
     high: FloatArray
@@ -88,7 +89,7 @@ class PublicPlan:
     @property
     def needs_keys(self) -> bool:
         """Whether the provider needs evaluation keys at all."""
-        return bool(self.rotations) or self.relinearize is not None
+        return bool(self.rotations) or (self.relinearize, self.conjugate) != (None, None)
 
     @property
     def who_sees(self) -> Mapping[str, tuple[str, ...]]:
@@ -123,6 +124,7 @@ class PublicPlan:
                 "output_scale": float(self.output_scale),
                 "rotations": [[k, level] for k, level in sorted(self.rotations.items())],
                 "relinearize": self.relinearize,
+                "conjugate": self.conjugate,
                 "centre": _bytes(self.region.centre),
                 "radius": _bytes(self.region.radius),
                 "mean": _bytes(self.region.mean),
@@ -191,7 +193,8 @@ def _read(fields: dict[str, Any]) -> PublicPlan:
         scale=_positive(fields["scale"]),
         output_scale=_positive(fields["output_scale"]),
         rotations={_integer(k, 1, 1 << 16): _integer(level, 0, 64) for k, level in fields["rotations"]},
-        relinearize=None if fields["relinearize"] is None else _integer(fields["relinearize"], 0, 64),
+        relinearize=_level(fields["relinearize"]),
+        conjugate=_level(fields["conjugate"]),
         region=region,
         low=_array(fields["low"]),
         high=_array(fields["high"]),
@@ -223,6 +226,8 @@ def _check(plan: PublicPlan) -> None:
         raise ShapeError("the input layout or the region of the plan is not valid")
     if plan.low.size != plan.output.size or plan.high.size != plan.output.size:
         raise ShapeError("the range of the results does not fit the output layout")
+    if isinstance(plan.output, ReplicatedLayout) and plan.output.is_complex:
+        raise InvalidParameterError("results of a plan are not complex")
     if isinstance(plan.input, ColumnLayout) and plan.batch != plan.input.samples:
         raise InvalidParameterError("the batch of the plan does not fit its layout")
     if len(plan.tail.nodes) > MAX_TAIL_NODES or not plan.tail.inputs:
@@ -245,6 +250,7 @@ def _layout_to_dict(layout: ReplicatedLayout | ColumnLayout) -> dict[str, Any]:
         "block": layout.block,
         "copies": layout.copies,
         "step": layout.step,
+        "folded": layout.is_complex,
     }
 
 
@@ -257,7 +263,9 @@ def _layout_from_dict(fields: dict[str, Any]) -> ReplicatedLayout | ColumnLayout
     period, block, copies, step = (
         _integer(fields[key], 0, 1 << 16) for key in ("period", "block", "copies", "step")
     )
-    return ReplicatedLayout(size, slots, period, block, copies, step)
+    if type(fields["folded"]) is not bool:
+        raise InvalidParameterError("a layout's 'folded' is a boolean")
+    return ReplicatedLayout(size, slots, period, block, copies, step, fields["folded"])
 
 
 def _bytes(array: FloatArray) -> bytes:
@@ -277,6 +285,10 @@ def _integer(value: Any, low: int, high: int) -> int:
     if type(value) is not int or not low <= value <= high:
         raise InvalidParameterError(f"an integer of the plan must be in {low}..{high}")
     return value
+
+
+def _level(value: Any) -> int | None:
+    return None if value is None else _integer(value, 0, 64)
 
 
 def _positive(value: Any) -> float:

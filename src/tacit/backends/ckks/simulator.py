@@ -161,6 +161,10 @@ class Simulator:
             raise LevelError(f"the 'level' to drop to must be in 0..{ct.level}. Got {level} instead.")
         return replace(ct, level=level)
 
+    def conjugate(self, ct: SimulatedCiphertext) -> SimulatedCiphertext:
+        noise = np.hypot(ct.noise, self.noise.key_switch(ct.level) / ct.scale)
+        return replace(ct, values=ct.values if self.worst_case else np.conj(ct.values), noise=noise)
+
     def rotate_sum(self, ct: SimulatedCiphertext, steps: Sequence[int]) -> SimulatedCiphertext:
         """Noise of different slots is independent, so variances add; every rotation adds a key switch."""
         switch = self.noise.key_switch(ct.level) / ct.scale
