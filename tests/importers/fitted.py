@@ -11,6 +11,15 @@ from sklearn import datasets
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA, IncrementalPCA, TruncatedSVD
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    GradientBoostingClassifier,
+    GradientBoostingRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
 from sklearn.feature_selection import SelectKBest, VarianceThreshold
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import (
@@ -45,6 +54,7 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 from sklearn.svm import SVC, SVR, LinearSVC, LinearSVR
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, ExtraTreeClassifier
 
 __all__ = ["DATA", "FITTED", "fit"]
 
@@ -139,6 +149,42 @@ FITTED: dict[str, tuple[str, Callable[[], Any]]] = {
         ),
     ),
     "grid search": ("iris", lambda: GridSearchCV(_scaled(LogisticRegression()), {}, cv=2)),
+    "tree": ("cancer", lambda: DecisionTreeClassifier(random_state=0)),
+    "tree of one node": (
+        "cancer",
+        lambda: DecisionTreeClassifier(min_samples_split=1.0, max_depth=1, random_state=0),
+    ),
+    "tree, named classes": ("iris-names", lambda: ExtraTreeClassifier(random_state=0)),
+    "tree, digits": ("digits", lambda: DecisionTreeClassifier(random_state=0)),
+    "tree regressor": ("diabetes", lambda: DecisionTreeRegressor(random_state=0)),
+    "forest": ("cancer", lambda: RandomForestClassifier(20, random_state=0)),
+    "forest, digits": ("digits", lambda: RandomForestClassifier(20, max_depth=7, random_state=0)),
+    "forest, scaled": ("wine", lambda: _scaled(PCA(4), RandomForestClassifier(10, random_state=0))),
+    "extra trees": ("wine", lambda: ExtraTreesClassifier(20, random_state=0)),
+    "forest regressor": ("diabetes", lambda: RandomForestRegressor(20, random_state=0)),
+    "forest regressor, two targets": ("diabetes-two", lambda: RandomForestRegressor(5, random_state=0)),
+    "boosting": ("cancer", lambda: GradientBoostingClassifier(random_state=0)),
+    "boosting, three classes": ("wine", lambda: GradientBoostingClassifier(n_estimators=20, random_state=0)),
+    "boosting, exponential": (
+        "cancer",
+        lambda: GradientBoostingClassifier(loss="exponential", random_state=0),
+    ),
+    "boosting from zero": ("cancer", lambda: GradientBoostingClassifier(init="zero", random_state=0)),
+    "boosting regressor": ("diabetes", lambda: GradientBoostingRegressor(random_state=0)),
+    "boosting, huber": ("diabetes", lambda: GradientBoostingRegressor(loss="huber", random_state=0)),
+    "histogram boosting": ("cancer", lambda: HistGradientBoostingClassifier(max_iter=20, random_state=0)),
+    "histogram boosting, three classes": (
+        "wine",
+        lambda: HistGradientBoostingClassifier(max_iter=10, random_state=0),
+    ),
+    "histogram boosting regressor": (
+        "diabetes",
+        lambda: HistGradientBoostingRegressor(max_iter=20, random_state=0),
+    ),
+    "histogram boosting, poisson": (
+        "diabetes",
+        lambda: HistGradientBoostingRegressor(loss="poisson", max_iter=20, random_state=0),
+    ),
     "mlp, relu": ("cancer", lambda: _scaled(_mlp((16, 8), "relu"))),
     "mlp, tanh": ("wine", lambda: _scaled(_mlp((10,), "tanh"))),
     "mlp, logistic": ("iris", lambda: _scaled(_mlp((10,), "logistic"))),

@@ -20,7 +20,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from tacit.errors import ModelError, TacitError
+from tacit.errors import ModelError
 from tacit.importers import load
 from tacit.ir import interpret
 from tests.importers.fitted import FITTED, fit
@@ -291,11 +291,3 @@ def test_published_models(file: str, shape: tuple[int, ...]) -> None:
     wanted = np.concatenate([session.run(None, {entry.name: data[i : i + 1]})[0] for i in range(len(data))])
     got = interpret(graph, data)[graph.primary]
     assert np.max(np.abs(got - wanted)) <= RELATIVE * max(1.0, float(np.max(np.abs(wanted))))
-
-
-def test_what_is_exported_and_refused_is_refused_by_name() -> None:
-    from sklearn.tree import DecisionTreeClassifier
-
-    x, y = np.arange(8.0).reshape(4, 2), np.array([0, 1, 1, 0])
-    with pytest.raises(TacitError, match="TreeEnsembleClassifier"):
-        load(_exported(DecisionTreeClassifier(random_state=0).fit(x, y), x))

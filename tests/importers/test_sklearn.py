@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.ensemble import RandomForestClassifier, VotingClassifier, VotingRegressor
+from sklearn.ensemble import IsolationForest, VotingClassifier, VotingRegressor
 from sklearn.linear_model import Lasso, LogisticRegression, Ridge
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
@@ -129,7 +129,7 @@ def test_a_stateless_transformer_needs_its_width() -> None:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: RandomForestClassifier(3, random_state=0),
+        lambda: IsolationForest(n_estimators=3, random_state=0),
         lambda: SVC(),
         lambda: KNeighborsClassifier(),
         lambda: make_pipeline(FunctionTransformer(np.sort), LogisticRegression()),

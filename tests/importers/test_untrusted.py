@@ -90,10 +90,10 @@ BROKEN: dict[str, tuple[Callable[[], Any], type[TacitError], str]] = {
     "function": (_function, UnsupportedOpError, "function"),
     "custom domain": (lambda: _single("Mine", [], domain="com.mine"), UnsupportedOpError, "com.mine.Mine"),
     "unknown operator": (lambda: _single("Sinh", []), UnsupportedOpError, "Sinh"),
-    "tree": (
-        lambda: _single("TreeEnsembleClassifier", [], domain="ai.onnx.ml"),
+    "tree of the newest kind": (
+        lambda: _single("TreeEnsemble", [], domain="ai.onnx.ml"),
         UnsupportedOpError,
-        "TreeEnsembleClassifier",
+        "TreeEnsemble",
     ),
     "branch": (_branch, UnsupportedOpError, "If"),
     "old opset": (lambda: _changed(_set_opset(6)), UnsupportedOpError, "opset 6"),

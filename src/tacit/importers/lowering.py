@@ -218,6 +218,7 @@ class Lowering:
     normalized: set[str] = field(default_factory=set)
     rounded: list[str] = field(default_factory=list)
     weights: int = 0
+    is_double: bool = False
     _held: dict[int, tuple[Array, str]] = field(default_factory=dict)
     _choices: dict[str, tuple[Array, str]] = field(default_factory=dict)
     _inputs: list[str] = field(default_factory=list)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["import_onnx", "inline_onnx"]
 
 _ML = "ai.onnx.ml"
+_DOUBLE = 11
 _FAULTS = (
     ValueError,
     TypeError,
@@ -42,9 +43,7 @@ _HINTS = {
     "If": "models with loops and branches are not run: export one without control flow",
     "Loop": "models with loops and branches are not run: export one without control flow",
     "Scan": "models with loops and branches are not run: export one without control flow",
-    "TreeEnsemble": "trees are not read yet: use a linear model or an MLP",
-    "TreeEnsembleClassifier": "trees are not read yet: use a linear model or an MLP",
-    "TreeEnsembleRegressor": "trees are not read yet: use a linear model or an MLP",
+    "TreeEnsemble": "export with ai.onnx.ml 3, which has TreeEnsembleClassifier and TreeEnsembleRegressor",
     "LSTM": "recurrent layers are not run: unroll them or use a feed-forward model",
     "GRU": "recurrent layers are not run: unroll them or use a feed-forward model",
     "RNN": "recurrent layers are not run: unroll them or use a feed-forward model",
@@ -87,6 +86,7 @@ def _import(model: ModelProto, name: str, opsets: Mapping[str, int], *, open_bat
     metadata = {"source": "onnx", "opset": str(opsets.get("", 0))}
     if model.producer_name:
         metadata["producer"] = model.producer_name
+    ctx.is_double = any(v.type.tensor_type.elem_type == _DOUBLE for v in _real_inputs(model.graph))
     features = _columns(model.graph)
     inputs: list[Operand] = []
     if features is not None:

@@ -272,6 +272,7 @@ def _through_onnx(estimator: Any, ctx: Lowering, x: Operand) -> Prediction:
             op=name,
             hint="use a linear model, a scaler, a projection or an MLP, or export the model to ONNX yourself",
         )
+    ctx.is_double = tensor is DoubleTensorType
     outputs = inline_onnx(model.graph, ctx, [x], opsets_of(model))
     floats = [operand for operand in outputs.values() if operand.dtype == "float64"]
     if not is_classifier:

@@ -14,7 +14,7 @@ from tacit.importers.onnx_ops.shape import reshape
 from tacit.importers.onnx_ops.tensor import take
 from tacit.ir.signature import Array
 
-__all__ = ["ML"]
+__all__ = ["ML", "class_labels", "features_of", "largest"]
 
 _ML = "ai.onnx.ml"
 _Lower = Callable[[SourceNode, Lowering], Sequence[Operand]]
@@ -24,7 +24,7 @@ def _as_float(ctx: Lowering, x: Operand) -> Operand:
     return x if x.dtype == "float64" else ctx.apply("Cast", x, to="float64")
 
 
-def _features(node: SourceNode, ctx: Lowering) -> tuple[Operand, int]:
+def features_of(node: SourceNode, ctx: Lowering) -> tuple[Operand, int]:
     """The input as (batch, features) floats, and the number of features."""
     x = _as_float(ctx, node.operand(0))
     if len(x.shape) == 1 and x.shape[0] is not None:
@@ -43,7 +43,7 @@ def _row(node: SourceNode, key: str, count: int, default: float) -> Array:
 
 
 def _scaler(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
-    x, count = _features(node, ctx)
+    x, count = features_of(node, ctx)
     centred = ctx.apply("Sub", x, ctx.known(_row(node, "offset", count, 0.0)))
     return [ctx.apply("Mul", centred, ctx.known(_row(node, "scale", count, 1.0)))]
 
@@ -56,7 +56,7 @@ def _matrix(node: SourceNode, key: str, rows: int, columns: int) -> Array:
 
 
 def _linear_regressor(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
-    x, count = _features(node, ctx)
+    x, count = features_of(node, ctx)
     targets = node.integer("targets", 1)
     if targets < 1:
         raise node.malformed("there must be a target")
@@ -74,7 +74,7 @@ def _only_transform(node: SourceNode, allowed: Sequence[str]) -> str:
     return transform
 
 
-def _labels(node: SourceNode) -> Array:
+def class_labels(node: SourceNode) -> Array:
     """The class labels of a classifier, distinct."""
     for key in ("classlabels_strings", "classlabels_int64s", "classlabels_ints"):
         if node.has(key):
@@ -85,13 +85,14 @@ def _labels(node: SourceNode) -> Array:
     raise node.malformed("class labels are missing")
 
 
-def _decide(ctx: Lowering, labels: Array, scores: Operand) -> Operand:
+def largest(ctx: Lowering, labels: Array, scores: Operand) -> Operand:
+    """The label of the column with the largest score."""
     return ctx.choose(labels, ctx.apply("ArgMax", scores, axis=1, keepdims=0))
 
 
 def _classify(node: SourceNode, ctx: Lowering, x: Operand, weights: Array, bias: Array) -> Sequence[Operand]:
     """Label and scores of a linear classifier. Two opposite rows, as exporters write them, are one."""
-    labels = _labels(node)
+    labels = class_labels(node)
     transform = _only_transform(node, ("NONE", "LOGISTIC", "SOFTMAX"))
     rows = len(weights)
     if rows != labels.size and not (rows == 1 and labels.size == 2):
@@ -118,11 +119,11 @@ def _classify(node: SourceNode, ctx: Lowering, x: Operand, weights: Array, bias:
         elif transform == "SOFTMAX":
             scores = softmax(ctx, scores, 1)
     ctx.roles["scores" if transform == "NONE" else "probabilities"] = scores.name
-    return [_decide(ctx, labels, scores), scores]
+    return [largest(ctx, labels, scores), scores]
 
 
 def _linear_classifier(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
-    x, count = _features(node, ctx)
+    x, count = features_of(node, ctx)
     flat = node.numbers("coefficients")
     rows = len(flat) // count if count else 0
     if rows < 1:
@@ -151,7 +152,7 @@ def _support(node: SourceNode, count: int) -> tuple[Array, float]:
 
 
 def _svm_regressor(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
-    x, count = _features(node, ctx)
+    x, count = features_of(node, ctx)
     weights, bias = _support(node, count)
     _only_transform(node, ("NONE",))
     if node.integer("one_class", 0):
@@ -164,11 +165,11 @@ def _svm_classifier(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
 
     As in ONNX Runtime: s > 0 votes for the first class, and the scores are -s and s in this order.
     """
-    x, count = _features(node, ctx)
+    x, count = features_of(node, ctx)
     if node.has("prob_a") and node.numbers("prob_a"):
         raise node.unsupported("probabilities by Platt's method", "fit without probability=True")
     weights, bias = _support(node, count)
-    labels = _labels(node)
+    labels = class_labels(node)
     _only_transform(node, ("NONE",))
     if node.numbers("coefficients") and min(node.numbers("coefficients")) >= 0.0:
         raise node.unsupported("all coefficients are positive", "export the model again with skl2onnx")
@@ -178,12 +179,12 @@ def _svm_classifier(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
     other = negate(ctx, score)
     scores = ctx.apply("Concat", other, score, axis=1)
     ctx.roles["scores"] = scores.name
-    return [_decide(ctx, labels, ctx.apply("Concat", score, other, axis=1)), scores]
+    return [largest(ctx, labels, ctx.apply("Concat", score, other, axis=1)), scores]
 
 
 def _normalizer(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
     """Rows over their norm; what is already probabilities stays. A row of zeros stays zero."""
-    x, _ = _features(node, ctx)
+    x, _ = features_of(node, ctx)
     match node.text("norm", "MAX"):
         case "L1":
             if x.name in ctx.normalized:
@@ -223,7 +224,7 @@ def _array_feature_extractor(node: SourceNode, ctx: Lowering) -> Sequence[Operan
 def _zip_map(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
     """A map from class to score for each row stays a matrix with a column for each class."""
     x = node.operand(0)
-    labels = _labels(node)
+    labels = class_labels(node)
     if len(x.shape) != 2 or x.shape[1] != labels.size:
         raise node.malformed("there must be a score for each class label")
     if ctx.roles.get("scores") != x.name:
