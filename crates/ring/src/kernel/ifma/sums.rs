@@ -135,7 +135,10 @@ unsafe fn weighted_block<const U: usize>(
     }
 }
 
-/// [`weighted_sum`] for many targets, in `[0, 4q)`, four of them at a time.
+/// With fewer inputs than this a pass for each target is faster: the multiplications are the limit, not the loads.
+const MIN_SHARED_INPUTS: usize = 6;
+
+/// [`weighted_sum`] for many targets, in `[0, 4q)`, up to four of them at a time.
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
 pub(in crate::kernel) fn weighted_sums(
     outs: &mut [&mut [u64]],
@@ -144,8 +147,14 @@ pub(in crate::kernel) fn weighted_sums(
     offsets: &[u64],
     ms: &[&Modulus],
 ) {
-    for (i, outs) in outs.chunks_mut(4).enumerate() {
-        let (weights, offsets, ms) = (&weights[4 * i..], &offsets[4 * i..], &ms[4 * i..]);
+    let together = if inputs.len() < MIN_SHARED_INPUTS {
+        1
+    } else {
+        4
+    };
+    for (i, outs) in outs.chunks_mut(together).enumerate() {
+        let i = i * together;
+        let (weights, offsets, ms) = (&weights[i..], &offsets[i..], &ms[i..]);
         match outs {
             [a] => weighted_sum(a, inputs, weights[0], offsets[0], ms[0], false),
             [a, b] => weighted_targets([a, b], inputs, weights, offsets, ms),
@@ -168,10 +177,14 @@ fn weighted_targets<const T: usize>(
     let shortest = outs.iter().map(|out| out.len()).min().unwrap_or(0);
     let n = inputs.iter().map(|x| x.len()).fold(shortest, usize::min);
     let outs = outs.map(|out| out.as_mut_ptr());
-    let mut targets = Vec::with_capacity(T);
-    for t in 0..T {
-        assert!(weights[t].len() >= inputs.len());
-        targets.push((weights[t], broadcast(offsets[t]), Field::new(ms[t])));
+    assert!(
+        weights[..T]
+            .iter()
+            .all(|weights| weights.len() >= inputs.len())
+    );
+    let mut targets = [(weights[0], broadcast(offsets[0]), Field::new(ms[0])); T];
+    for t in 1..T {
+        targets[t] = (weights[t], broadcast(offsets[t]), Field::new(ms[t]));
     }
     let limit = ms[..T].iter().map(|m| terms(50, m)).min().unwrap_or(1);
     blocks!(
@@ -195,7 +208,7 @@ unsafe fn weighted_targets_block<const U: usize, const T: usize>(
     i: usize,
     mask: __mmask8,
     inputs: &[&[u64]],
-    targets: &[(&[u64], V, Field)],
+    targets: &[(&[u64], V, Field); T],
     limit: usize,
 ) {
     let mut sums = [[Wide::new(_mm512_setzero_si512()); U]; T];
