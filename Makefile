@@ -90,7 +90,8 @@ $(STAMPS)/toolchain: $(STAMPS)/venv
 $(STAMPS)/native: $(STAMPS)/toolchain pyproject.toml $(CRATES)
 	@echo 'building the Rust core and installing into .venv (the first time takes some minutes)' >&2
 	@$(BIN)/python -m pip install 'maturin>=1.9,<2'
-	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/maturin develop --release --locked --quiet
+	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/maturin develop --release --locked > .venv/build.log 2>&1 \
+	  || { cat .venv/build.log >&2; exit 1; }
 	@touch $@
 
 $(STAMPS)/dev: $(STAMPS)/native
