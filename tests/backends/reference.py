@@ -49,8 +49,9 @@ def simulate(candidate: CkksCandidate, x: FloatArray) -> FloatArray:
         padded = np.zeros((program.input.samples, program.input.size))
         padded[: len(units)] = units
         slots = np.stack(run(list(program.input.pack(padded)))).astype(complex)
-        return program.output.unpack(slots)[: len(units)]
-    return np.stack([program.output.unpack(run([program.input.pack(u)])[0]) for u in units])
+        return candidate.model.unit * program.output.unpack(slots)[: len(units)]
+    unit = candidate.model.unit
+    return np.stack([unit * program.output.unpack(run([program.input.pack(u)])[0]).real for u in units])
 
 
 def assert_matches_reference(

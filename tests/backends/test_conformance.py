@@ -117,3 +117,20 @@ def test_a_row_of_zeros_gives_its_bias(layout: str) -> None:
 def test_a_constant_model_is_refused() -> None:
     with pytest.raises(NoAdmissiblePlanError):
         candidate_of(dense((4, 3), gain=0.0), samples(20, 4))
+
+
+@pytest.mark.parametrize("layout", ["latency", "throughput"])
+@pytest.mark.parametrize("size", [1e-12, 1e-6, 1e-3, 1.0, 1e6, 1e12])
+def test_scores_of_every_size(size: float, layout: str) -> None:
+    """Plans are found, run, and promise an error in proportion."""
+    graph, x = dense((5, 3), gain=1.0), samples(40, 5)
+    constants = {name: array * size for name, array in graph.constants.items()}
+    graph = graph.with_nodes(graph.nodes, constants=constants)
+    candidate = candidate_of(graph, x, layout=layout)
+    provider = Provider(candidate.compile())
+    owner = Owner(provider.public_plan())
+    provider.load_keys(owner.evaluation_keys())
+    error = np.abs(
+        np.asarray(owner.decrypt(provider.run(owner.encrypt(x[:2])))) - interpret(graph, x[:2])[graph.primary]
+    )
+    assert error.max() <= owner.plan.error_bound <= 1e-3 * size

@@ -27,7 +27,7 @@ def test_primes_are_those_of_the_core(log_n: int) -> None:
 @pytest.mark.parametrize("depth", [1, 2, 3, 5, 9, 14])
 def test_every_chain_is_secure(depth: int, switches_keys: bool) -> None:
     for log_n, limit in MAX_LOG_QP.items():
-        for chain in chains(depth, log_n, switches_keys=switches_keys, result=10.0):
+        for chain in chains(depth, log_n, switches_keys=switches_keys):
             assert chain.log_qp <= limit
             assert max(*chain.log_q, *chain.log_p, 0) <= 50
             assert bool(chain.log_p) == switches_keys

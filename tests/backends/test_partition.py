@@ -126,7 +126,7 @@ def test_ranges_hold_everywhere_in_the_region(activation: str) -> None:
         found = step.approximation
         value = value**2 if found is None else np.polynomial.chebyshev.chebval(value, found.series)
         assert activation_of.op
-    value = value @ model.affines[-1].matrix.T + model.affines[-1].bias
+    value = model.unit * (value @ model.affines[-1].matrix.T + model.affines[-1].bias)
     assert (np.abs(value - scores) <= model.error + 1e-9).all()
 
 
@@ -158,3 +158,56 @@ def test_a_tail_of_unbounded_slope_gets_no_promise() -> None:
     part = partition(builder.finish([builder.node("Exp", z)]))
     with pytest.raises(PrecisionError):
         tail_gain(part.tail)
+
+
+def after(*ops: str) -> float:
+    """Gain of a tail that applies these steps to one score."""
+    builder = GraphBuilder("tail")
+    z = builder.node("MatMul", builder.input("x", (None, 3)), builder.constant(np.ones((3, 2))))
+    zero, table = builder.constant(0.0, public=True), builder.constant([0.0, 5.0], public=True)
+    value = z
+    for op in ops:
+        match op:
+            case "Less":
+                value = builder.node("Less", value, zero)
+            case "Cast":
+                value = builder.node("Cast", value, to="float64")
+            case "ArgMax":
+                value = builder.node("ArgMax", value, axis=1, keepdims=0)
+            case "Gather":
+                value = builder.node("Gather", table, value, axis=0)
+            case "Where":
+                value = builder.node("Where", value, zero, builder.constant(1.0, public=True))
+            case "Mul":
+                value = builder.node("Mul", value, builder.constant(-3.0, public=True))
+            case _:
+                value = builder.node(op, value)
+    return tail_gain(partition(builder.finish([value])).tail)
+
+
+@pytest.mark.parametrize(
+    "ops",
+    [
+        ("Less", "Cast"),
+        ("Less", "Where"),
+        ("ArgMax", "Cast"),
+        ("ArgMax", "Gather"),
+        ("Exp",),
+        ("Sigmoid", "Log"),
+    ],
+)
+def test_no_promise_across_a_jump_or_an_unbounded_slope(ops: tuple[str, ...]) -> None:
+    with pytest.raises(PrecisionError, match=ops[0] if ops[0] != "Sigmoid" else "Log"):
+        after(*ops)
+
+
+def test_gains_of_smooth_tails() -> None:
+    assert after("Sigmoid") == 0.25
+    assert after("Mul", "Sigmoid") == 0.75
+    assert after("Tanh") == after("Relu") == 1.0
+
+
+def test_a_box_is_not_shared_across_offsets() -> None:
+    data = np.random.default_rng(0).normal(size=(50, 3))
+    data[:, 0] = 1e6 + 1e-3 * data[:, 0]
+    assert calibrate(data, exact=True).radius[1] < 10

@@ -80,6 +80,7 @@ class CkksCandidate:
             level=program.level,
             scale=program.scale,
             output_scale=program.output_scale,
+            unit=self.model.unit,
             rotations=program.rotations(),
             relinearize=program.relinearize(),
             conjugate=program.conjugate(),
@@ -187,16 +188,15 @@ class CkksBackend:
         """Candidates of the smallest ring that has any."""
         switches = layout == "latency" or not model.is_affine
         widest = max(max(power_of_two(size) for size in a.matrix.shape) for a in model.affines)
-        result = float(model.affines[-1].bound.max())
         for log_n in MAX_LOG_QP:
             options: list[CkksCandidate] = []
-            for chain in chains(model.depth, log_n, switches_keys=switches, result=result):
+            for chain in chains(model.depth, log_n, switches_keys=switches):
                 if layout == "latency" and widest > chain.slots:
                     continue
                 q, p = moduli(chain.log_n, chain.log_q, chain.log_p)
                 program = schedule(model, chain, q, layout)
                 try:
-                    noise = worst_noise(program, chain, q, p)
+                    noise = model.unit * worst_noise(program, chain, q, p)
                 except PrecisionError:
                     continue
                 error = noise + float(model.error.max())

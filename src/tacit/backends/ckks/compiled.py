@@ -55,6 +55,7 @@ class Compiled:
                 "low": _bytes(model.low),
                 "high": _bytes(model.high),
                 "error": _bytes(model.error),
+                "unit": float(model.unit),
             },
         )
 
@@ -69,9 +70,8 @@ class Compiled:
                 for shape, matrix, bias, bound in fields["affines"]
             )
             steps = tuple(_step_from_list(step) for step in fields["steps"])
-            model = Model(
-                affines, steps, _array(fields["low"]), _array(fields["high"]), _array(fields["error"])
-            )
+            low, high, error = (_array(fields[name]) for name in ("low", "high", "error"))
+            model = Model(affines, steps, low, high, error, float(fields["unit"]))
             chain = Chain(
                 public.log_n, public.log_q, public.log_p, public.log_scale, bool(fields["rescale_last"])
             )

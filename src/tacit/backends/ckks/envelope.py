@@ -1,8 +1,9 @@
 """The messages between owner and provider: canonical CBOR maps with a digest, read strictly and within limits.
 
-A message is the map {v, kind, …, digest}. ``digest`` is BLAKE2b (16 bytes) of the same map without it, where every byte
-string of more than 4,096 bytes is replaced by its last 16 bytes: ciphertexts and keys end in a checksum of their own,
-so nothing is hashed twice. Both detect damage and mix-ups; against an adversary messages travel in an authenticated
+A message is the map {v, kind, …, digest}. ``digest`` is BLAKE2b (16 bytes) of the same map without it. In requests,
+responses and keys every byte string of more than 4,096 bytes is replaced by its last 16 bytes for that: ciphertexts and
+keys end in a checksum of their own, so nothing is hashed twice. Both detect damage and mix-ups;
+against an adversary messages travel in an authenticated
 channel.
 
 The reader takes the subset of RFC 8949 that the writer makes (shortest forms, sorted keys, no tags, no indefinite
@@ -27,6 +28,8 @@ MAX_MESSAGE_BYTES = 1 << 32
 """Largest message that is read: 4 GiB."""
 MAX_ITEMS = 1 << 20
 MAX_DEPTH = 12
+CHECKSUMMED = frozenset({"request", "response", "keys"})
+"""Kinds of messages whose large byte strings carry their own checksum."""
 _LARGE = 4096
 
 
@@ -64,7 +67,8 @@ def open_envelope(data: bytes, kind: str) -> dict[str, Any]:
 
 
 def _digest(message: Mapping[str, Any]) -> bytes:
-    short = cbor2.dumps(_shortened(message), canonical=True)
+    checksummed = message["kind"] in CHECKSUMMED
+    short = cbor2.dumps(_shortened(message) if checksummed else message, canonical=True)
     return hashlib.blake2b(short, digest_size=16, person=b"tacit envelope").digest()
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from math import ceil, log2
+from math import ceil
 
 import numpy as np
 import numpy.typing as npt
@@ -60,14 +60,14 @@ class Chain:
         return 1 << (self.log_n - 1)
 
 
-def chains(depth: int, log_n: int, *, switches_keys: bool, result: float) -> Iterator[Chain]:
+def chains(depth: int, log_n: int, *, switches_keys: bool) -> Iterator[Chain]:
     """Every chain worth trying for a depth (last linear map included) at one ring degree.
 
     The most precise scale of each shape; smaller ones too where bytes are most of the cost.
 
-    ``result``: bound on the magnitude of the results. ``switches_keys``: whether special primes are needed.
+    ``switches_keys``: whether special primes are needed.
     """
-    room = max(2, ceil(log2(max(result, 1e-9)) + HEADROOM_BITS + 1))
+    room = ceil(HEADROOM_BITS + 1)
     for rescale_last in (False, True):
         levels = depth if rescale_last else depth - 1
         if levels and not rescale_last:
@@ -92,7 +92,13 @@ def chains(depth: int, log_n: int, *, switches_keys: bool, result: float) -> Ite
                     continue
                 yield Chain(log_n, (first, *(scale,) * levels), special, scale, rescale_last)
                 for less in () if switches_keys else range(MIN_SCALE_BITS + 2, scale, 4):
-                    yield Chain(log_n, (less + room, *(less,) * levels), special, less, rescale_last)
+                    yield Chain(
+                        log_n,
+                        (min(less + room, MAX_PRIME_BITS), *(less,) * levels),
+                        special,
+                        less,
+                        rescale_last,
+                    )
 
 
 def schedule(model: Model, chain: Chain, q: tuple[int, ...], layout: str) -> Program:
@@ -105,7 +111,7 @@ def schedule(model: Model, chain: Chain, q: tuple[int, ...], layout: str) -> Pro
     scale = nominal
     first, last = model.affines[0], model.affines[-1]
     size, results = first.matrix.shape[1], last.matrix.shape[0]
-    result_scale = q[0] / (2.0 * 2.0**HEADROOM_BITS * max(float(last.bound.max()), 1e-9))
+    result_scale = q[0] / 2.0 ** (1 + HEADROOM_BITS)
     here: ReplicatedLayout | ColumnLayout
     if layout == "latency":
         here = input_layout(size, first.matrix.shape[0], chain.slots)

@@ -196,7 +196,7 @@ class Owner:
         if abs(ciphertext.scale - wanted) > wanted * 2.0**-30:
             raise PeerMisbehavedError("a ciphertext of the response does not have the scale of the plan")
         plaintext = self._secret.decrypt(ciphertext)
-        slots: npt.NDArray[np.complex128] = self._params.decode(plaintext)
+        slots: npt.NDArray[np.complex128] = self._params.decode(plaintext) * self.plan.unit
         return slots
 
     def _scores(self, slots: npt.NDArray[np.complex128], samples: int) -> FloatArray:

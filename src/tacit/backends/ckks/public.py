@@ -44,7 +44,8 @@ class PublicPlan:
 
     ``commitment``: hash that binds the provider to one model (salted, so it reveals nothing of the weights).
     ``log_n``, ``log_q``, ``log_p``, ``log_scale``: the parameter literal. ``level``, ``scale``: of request ciphertexts;
-    ``output_scale``: of response ciphertexts, which are at level 0. ``rotations``: rotation → level of its key;
+    ``output_scale``: of response ciphertexts, which are at level 0 and hold scores
+    in multiples of ``unit``. ``rotations``: rotation → level of its key;
     ``relinearize``, ``conjugate``: levels of those keys. ``batch``: most samples of one request.
     ``slot_noise``: bound on the noise of a response slot, for the owner's checks. ``low``, ``high``: sound range of
     the decrypted values, in the order of ``tail``'s inputs. ``error_bound``: promised for the primary output.
@@ -64,6 +65,7 @@ class PublicPlan:
     level: int
     scale: float
     output_scale: float
+    unit: float
     rotations: Mapping[int, int]
     relinearize: int | None
     conjugate: int | None
@@ -122,6 +124,7 @@ class PublicPlan:
                 "level": self.level,
                 "scale": float(self.scale),
                 "output_scale": float(self.output_scale),
+                "unit": float(self.unit),
                 "rotations": [[k, level] for k, level in sorted(self.rotations.items())],
                 "relinearize": self.relinearize,
                 "conjugate": self.conjugate,
@@ -192,6 +195,7 @@ def _read(fields: dict[str, Any]) -> PublicPlan:
         level=_integer(fields["level"], 0, 64),
         scale=_positive(fields["scale"]),
         output_scale=_positive(fields["output_scale"]),
+        unit=_positive(fields["unit"]),
         rotations={_integer(k, 1, 1 << 16): _integer(level, 0, 64) for k, level in fields["rotations"]},
         relinearize=_level(fields["relinearize"]),
         conjugate=_level(fields["conjugate"]),

@@ -8,6 +8,7 @@ exactly these ranges, so no accepted input can leave them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil, log2
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from tacit.backends.ckks.approximate import Approximation, approximate
 from tacit.backends.ckks.partition import Activation, Affine, Partition
 from tacit.backends.ckks.region import Region
+from tacit.errors import PrecisionError
 
 __all__ = ["Model", "ScaledAffine", "Step", "lower"]
 
@@ -51,7 +53,9 @@ class Step:
 class Model:
     """The encrypted part in normal form: inputs in units of the region's box, every activation on [-1, 1].
 
-    ``low``, ``high``: (outputs,) sound range of the results. ``error``: (outputs,) what approximations add at most.
+    Results come in multiples of ``unit``, a power of two, so that they too are in [-1, 1].
+    ``low``, ``high``: (outputs,) sound range of the results times ``unit``.
+    ``error``: (outputs,) what approximations add at most.
     """
 
     affines: tuple[ScaledAffine, ...]
@@ -59,6 +63,7 @@ class Model:
     low: FloatArray
     high: FloatArray
     error: FloatArray
+    unit: float
 
     @property
     def depth(self) -> int:
@@ -94,6 +99,7 @@ def lower(part: Partition, region: Region, tolerance: float) -> Model:
     column_scale = region.radius
     shift = region.centre
     error = np.zeros(part.affines[0].matrix.shape[0])
+    unit = 1.0
     for index, affine in enumerate(part.affines):
         matrix = affine.matrix * column_scale
         bias = affine.bias + (affine.matrix @ shift if index == 0 else 0.0)
@@ -102,7 +108,8 @@ def lower(part: Partition, region: Region, tolerance: float) -> Model:
             error = np.abs(affine.matrix) @ error
         if index == len(part.activations):
             bound = np.maximum(np.abs(here.low), np.abs(here.high)) + error
-            affines.append(ScaledAffine(matrix, bias, bound))
+            unit = 2.0 ** ceil(log2(max(float(bound.max()), 1e-300)))
+            affines.append(ScaledAffine(matrix / unit, bias / unit, bound / unit))
             break
         activation = part.activations[index]
         reach = np.maximum(np.abs(here.low), np.abs(here.high)) * _WIDEN + error
@@ -113,7 +120,7 @@ def lower(part: Partition, region: Region, tolerance: float) -> Model:
         step, column_scale, own = _step(activation, reach, gains[index], tolerance / max(1, inexact))
         steps.append(step)
         error = slopes[index] * error + own
-    return Model(tuple(affines), tuple(steps), ranges[-1].low - error, ranges[-1].high + error, error)
+    return Model(tuple(affines), tuple(steps), ranges[-1].low - error, ranges[-1].high + error, error, unit)
 
 
 def _step(
@@ -152,6 +159,11 @@ def _ranges(part: Partition, region: Region) -> list[_Range]:
         before = ranges[-1]
         slope = _slope(activation, before)
         low, high = _image(activation, before)
+        if not all(np.isfinite(values).all() for values in (slope, low, high)):
+            raise PrecisionError(
+                f"the function of node `{activation.name}` ({activation.op}) is not finite on its calibrated interval",
+                hint="calibrate on a narrower range, or bound the input of that function",
+            )
         matrix = affine.matrix
         up, down = np.maximum(matrix, 0), np.minimum(matrix, 0)
         box_low = up @ low + down @ high + affine.bias

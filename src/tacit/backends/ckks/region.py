@@ -22,7 +22,7 @@ BOX_MARGIN = 0.5
 BALL_MARGIN = {"exact": 2.0, "approximate": 1.25}
 """The ball's radius over the largest calibrated norm: wide where width costs no precision."""
 COMMENSURATE = 4.0
-"""Features whose ranges differ by no more than this factor (pixels, standardised columns) share one box."""
+"""Features (pixels, standardised columns) share one box if it is at most this many times wider than the median."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +72,7 @@ def calibrate(data: FloatArray, *, exact: bool) -> Region:
     low, high = data.min(axis=0), data.max(axis=0)
     ranges = high - low
     moving = ranges[ranges > 0]
-    if moving.size and moving.max() <= COMMENSURATE * np.median(moving):
+    if moving.size and high.max() - low.min() <= COMMENSURATE * np.median(moving):
         low, high = np.full_like(low, low.min()), np.full_like(high, high.max())
         ranges = high - low
     magnitude = np.maximum(np.abs(low), np.abs(high))

@@ -77,6 +77,8 @@ class Simulator:
         self.worst_case = worst_case
 
     def encode(self, values: Slots, *, level: int, scale: float) -> SimulatedPlaintext:
+        if float(np.abs(values).max(initial=0.0)) * scale >= self._modulus(level) / 2:
+            raise PrecisionError("a plaintext does not fit into the modulus of its level")
         return SimulatedPlaintext(self._magnitude(self._wide(values)), level, scale)
 
     def encrypt(self, plaintext: SimulatedPlaintext) -> SimulatedCiphertext:
@@ -91,7 +93,7 @@ class Simulator:
         so what wraps on the way comes back. A coefficient is at most the largest slot in magnitude.
         """
         largest = float(np.abs(ct.values).max(initial=0.0) + TAIL * ct.noise.max(initial=0.0))
-        if largest * ct.scale >= prod(self.q[: ct.level + 1]) / 2:
+        if largest * ct.scale >= self._modulus(ct.level) / 2:
             raise PrecisionError(
                 f"values at level {ct.level} would wrap around the modulus",
                 hint="calibrate on data with a narrower range, or ask for a smaller error to get larger moduli",
@@ -131,7 +133,7 @@ class Simulator:
         size = abs(constant)
         value = size if self.worst_case else constant
         noise = ct.noise * size + np.abs(ct.values) * (0.5 / scale)
-        return replace(ct, values=ct.values * value, noise=noise, scale=ct.scale * scale)
+        return self._fitting(replace(ct, values=ct.values * value, noise=noise, scale=ct.scale * scale))
 
     def mul_relin_rescale(self, a: SimulatedCiphertext, b: SimulatedCiphertext) -> SimulatedCiphertext:
         if a.level != b.level:
@@ -140,7 +142,7 @@ class Simulator:
         scale = a.scale * b.scale
         noise = np.hypot(noise, self.noise.key_switch(a.level) / scale)
         product = SimulatedCiphertext(a.values * b.values, noise, a.level, scale)
-        return self._divide(product, self.noise.fused_rounding)
+        return self._divide(self._fitting(product), self.noise.fused_rounding)
 
     def square_relin_rescale(self, ct: SimulatedCiphertext) -> SimulatedCiphertext:
         return self.mul_relin_rescale(ct, ct)
@@ -193,7 +195,7 @@ class Simulator:
             variance += (np.abs(rotated) * encoding) ** 2
         scale = ct.scale * linear_map.scale
         variance += len(giants) * (self.noise.key_switch(ct.level) / scale) ** 2 if giants else 0.0
-        result = SimulatedCiphertext(values, np.sqrt(variance), ct.level, scale)
+        result = self._fitting(SimulatedCiphertext(values, np.sqrt(variance), ct.level, scale))
         return self._divide(result, self.noise.fused_rounding) if rescale else result
 
     def linear_combinations(
@@ -209,7 +211,7 @@ class Simulator:
         rounding = (np.abs(weights - rounded) + forced[:, None] / scale) @ np.abs(values)
         variance = (weights**2) @ (noise**2)
         return [
-            SimulatedCiphertext(v, np.sqrt(s) + r, cts[0].level, cts[0].scale * scale)
+            self._fitting(SimulatedCiphertext(v, np.sqrt(s) + r, cts[0].level, cts[0].scale * scale))
             for v, s, r in zip(mixed, variance, rounding, strict=True)
         ]
 
@@ -218,6 +220,15 @@ class Simulator:
         if a.level != b.level:
             raise LevelError(f"levels of a sum must be equal. Got {a.level} and {b.level} instead.")
         return replace(a, values=values, noise=a.noise + b.noise)
+
+    def _modulus(self, level: int) -> float:
+        return prod(self.q[: level + 1])
+
+    def _fitting(self, ct: SimulatedCiphertext) -> SimulatedCiphertext:
+        """Refuses scales that reach the modulus, as the native evaluator does."""
+        if ct.scale >= self._modulus(ct.level):
+            raise PrecisionError(f"a scale does not fit into the modulus of level {ct.level}")
+        return ct
 
     def _same_scale(self, a: float, b: float) -> None:
         if abs(a - b) > a * 2.0**-30:
