@@ -136,7 +136,7 @@ unsafe fn weighted_block<const U: usize>(
 }
 
 /// With fewer inputs than this a pass for each target is faster: the multiplications are the limit, not the loads.
-const MIN_SHARED_INPUTS: usize = 6;
+const MIN_SHARED_INPUTS: usize = 8;
 
 /// [`weighted_sum`] for many targets, in `[0, 4q)`, up to four of them at a time.
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
