@@ -17,11 +17,15 @@ from tests.importers.onnx_models import residual, transformer_block
 from tests.importers.test_onnx_runtime import _exported
 
 MUTANTS = 1200
-"""Of each of the three models."""
+"""Of each of the four models."""
 
 
 def _classifier() -> onnx.ModelProto:
     return _exported(*fit("logistic, named classes"))
+
+
+def _forest() -> onnx.ModelProto:
+    return _exported(*fit("boosting, three classes"))
 
 
 def _mutant(source: bytes, chance: random.Random) -> bytes:
@@ -49,7 +53,7 @@ def _mutant(source: bytes, chance: random.Random) -> bytes:
     return bytes(data)
 
 
-@pytest.mark.parametrize("make", [_classifier, residual, transformer_block])
+@pytest.mark.parametrize("make", [_classifier, _forest, residual, transformer_block])
 def test_mutants_give_a_graph_or_a_typed_error(make: Callable[[], onnx.ModelProto]) -> None:
     chance = random.Random(2026)
     source = _small(make()).SerializeToString()

@@ -40,6 +40,12 @@ REFUSED: list[tuple[str, type[TacitError], str, str]] = [
     ("reduce", ModelError, "leaves dimension", "a size of 0 means an open size"),
     ("reshape", UnsupportedOpError, "mixes the batch", "a size of 0 means an open size"),
     ("split|trilu", ModelError, "is the batch", "a size of 0 means an open size"),
+    (
+        "tree_ensemble_set_membership",
+        UnsupportedOpError,
+        "BRANCH_MEMBER",
+        "membership is no comparison by order",
+    ),
     ("constant$", ModelError, "has no input", "a constant is no model"),
     ("constantofshape", UnsupportedOpError, "must be constant", "shapes are known before data arrive"),
     ("range", UnsupportedOpError, "must be constant", "shapes are known before data arrive"),

@@ -137,7 +137,9 @@ def _data() -> Any:
 
 
 @pytest.mark.parametrize("mode", ["BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT"])
-@pytest.mark.parametrize("more", [{}, {"base_values": [0.5]}, {"aggregate_function": "AVERAGE"}], ids=str)
+@pytest.mark.parametrize(
+    "more", [{}, {"base_values": [0.5]}, {"aggregate_function": "AVERAGE"}], ids=["sum", "base", "average"]
+)
 def test_each_comparison_as_onnx_runtime(mode: str, more: dict[str, Any]) -> None:
     proto = _ensemble(nodes_modes=[mode, mode, "LEAF", "LEAF", "LEAF"], **more)
     assert _compare(proto, {"x": _data()}) < 1e-12
@@ -161,7 +163,7 @@ def test_double_data_are_not_rounded() -> None:
 
 @pytest.mark.parametrize("transform", ["NONE", "LOGISTIC"])
 @pytest.mark.parametrize("weights", [[0.9, 0.2, 0.6], [0.9, -0.2, -0.6]], ids=["shares", "scores"])
-@pytest.mark.parametrize("base", [[], [0.05]], ids=str)
+@pytest.mark.parametrize("base", [[], [0.05]], ids=["no base", "base"])
 def test_two_classes_with_one_score_as_onnx_runtime(
     transform: str, weights: list[float], base: list[float]
 ) -> None:
@@ -172,6 +174,61 @@ def test_two_classes_with_one_score_as_onnx_runtime(
     nodes = [helper.make_node("TreeEnsembleClassifier", ["x"], ["l", "y"], domain="ai.onnx.ml", **attributes)]
     kinds = [TensorProto.INT64, TensorProto.FLOAT]
     _compare(model(nodes, [("x", ["n", 2])], ["l", "y"], kinds=kinds, ml=3), {"x": _data()})
+
+
+_NEW: dict[str, Any] = {
+    "nodes_featureids": [0, 1],
+    "nodes_splits": helper.make_tensor("s", TensorProto.FLOAT, [2], [0.5, -0.25]),
+    "nodes_modes": helper.make_tensor("m", TensorProto.UINT8, [2], [0, 0]),
+    "nodes_truenodeids": [1, 1],
+    "nodes_trueleafs": [0, 1],
+    "nodes_falsenodeids": [0, 2],
+    "nodes_falseleafs": [1, 1],
+    "leaf_targetids": [0, 0, 0],
+    "leaf_weights": helper.make_tensor("w", TensorProto.FLOAT, [3], [1.0, -2.0, 4.5]),
+    "tree_roots": [0],
+    "n_targets": 1,
+}
+
+
+def _new(**changes: Any) -> onnx.ModelProto:
+    nodes = [helper.make_node("TreeEnsemble", ["x"], ["y"], domain="ai.onnx.ml", **{**_NEW, **changes})]
+    return model(nodes, [("x", ["n", 2])], ["y"], ml=5)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"tree_roots": [0, 1], "nodes_modes": helper.make_tensor("m", TensorProto.UINT8, [2], [1, 3])},
+        {"aggregate_function": 0, "tree_roots": [0, 0]},
+        {"leaf_targetids": [0, 1, 1], "n_targets": 2},
+    ],
+    ids=["sum", "two trees", "average", "two targets"],
+)
+def test_the_newest_operator_as_onnx_runtime(changes: dict[str, Any]) -> None:
+    _compare(_new(**changes), {"x": _data()})
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"tree_roots": [7]}, "root"),
+        ({"nodes_truenodeids": [0, 1]}, "two parents"),
+        ({"nodes_falsenodeids": [9, 2]}, "no node"),
+        ({"nodes_featureids": [0, 5]}, "not among"),
+        ({"leaf_targetids": [0, 0, 3]}, "targets"),
+        ({"leaf_targetids": [0]}, "3 entries"),
+        ({"nodes_modes": helper.make_tensor("m", TensorProto.UINT8, [2], [0, 4])}, "BRANCH_EQ"),
+        ({"nodes_modes": helper.make_tensor("m", TensorProto.UINT8, [2], [0, 9])}, "modes"),
+        ({"post_transform": 4}, "post_transform"),
+        ({"aggregate_function": 3}, "aggregate"),
+    ],
+    ids=lambda part: part if isinstance(part, str) else "",
+)
+def test_the_newest_operator_when_it_is_broken(changes: dict[str, Any], part: str) -> None:
+    with pytest.raises(ModelError, match=part):
+        load(_new(**changes))
 
 
 BROKEN: dict[str, tuple[dict[str, Any], str]] = {

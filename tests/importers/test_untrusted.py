@@ -90,10 +90,15 @@ BROKEN: dict[str, tuple[Callable[[], Any], type[TacitError], str]] = {
     "function": (_function, UnsupportedOpError, "function"),
     "custom domain": (lambda: _single("Mine", [], domain="com.mine"), UnsupportedOpError, "com.mine.Mine"),
     "unknown operator": (lambda: _single("Sinh", []), UnsupportedOpError, "Sinh"),
-    "tree of the newest kind": (
-        lambda: _single("TreeEnsemble", [], domain="ai.onnx.ml"),
+    "support vectors of no kind": (
+        lambda: _single("SVMRegressor", [], domain="ai.onnx.ml", kernel_type="RBF"),
         UnsupportedOpError,
-        "TreeEnsemble",
+        "not linear",
+    ),
+    "tree without lists": (
+        lambda: _single("TreeEnsembleClassifier", [], domain="ai.onnx.ml"),
+        ModelError,
+        "missing",
     ),
     "branch": (_branch, UnsupportedOpError, "If"),
     "old opset": (lambda: _changed(_set_opset(6)), UnsupportedOpError, "opset 6"),

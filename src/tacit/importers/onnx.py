@@ -43,7 +43,6 @@ _HINTS = {
     "If": "models with loops and branches are not run: export one without control flow",
     "Loop": "models with loops and branches are not run: export one without control flow",
     "Scan": "models with loops and branches are not run: export one without control flow",
-    "TreeEnsemble": "export with ai.onnx.ml 3, which has TreeEnsembleClassifier and TreeEnsembleRegressor",
     "LSTM": "recurrent layers are not run: unroll them or use a feed-forward model",
     "GRU": "recurrent layers are not run: unroll them or use a feed-forward model",
     "RNN": "recurrent layers are not run: unroll them or use a feed-forward model",

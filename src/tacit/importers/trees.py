@@ -100,7 +100,8 @@ def _apply(
     source, ctx.source = ctx.source, f"{ctx.source}/trees"
     gathered = ctx.apply("Gather", x, ctx.known(features, "features"), axis=1)
     right = ctx.apply("Cast", ctx.apply("Less", ctx.known(thresholds, "thresholds"), gathered), to="float64")
-    rows = ctx.apply("Reshape", right, shape=(-1, features.shape[0], 1, features.shape[1]))
+    samples = -1 if x.shape[0] is None else x.shape[0]
+    rows = ctx.apply("Reshape", right, shape=(samples, features.shape[0], 1, features.shape[1]))
     turns = ctx.apply("MatMul", rows, ctx.known(paths, "paths"))
     reached = ctx.apply("Cast", ctx.apply("Equal", turns, ctx.known(rights, "rights")), to="float64")
     chosen = ctx.apply("MatMul", reached, ctx.known(values, "leaves"))

@@ -16,6 +16,9 @@ from tacit.ir.signature import Array
 
 __all__ = ["TREES"]
 
+_HARMLESS = ("nodes_hitrates", "nodes_hitrates_as_tensor", "nodes_missing_value_tracks_true")
+"""Attributes that do not change the answer: how often nodes were met, and where NaN would go."""
+
 _MODES = {
     "BRANCH_LEQ": (False, False),
     "BRANCH_LT": (True, False),
@@ -46,7 +49,7 @@ def _read_trees(
 
     Nodes are told by the pair of tree and node number. Where missing values go does not matter: NaN is never data.
     """
-    for harmless in ("nodes_hitrates", "nodes_hitrates_as_tensor", "nodes_missing_value_tracks_true"):
+    for harmless in _HARMLESS:
         node.has(harmless)
     modes = node.texts("nodes_modes")
     count = len(modes)
@@ -242,7 +245,124 @@ def _second_class(
     return [ctx.choose(labels, reshape(ctx, index, index.shape[:1])), scores]
 
 
+_NEW_MODES = (
+    "BRANCH_LEQ",
+    "BRANCH_LT",
+    "BRANCH_GTE",
+    "BRANCH_GT",
+    "BRANCH_EQ",
+    "BRANCH_NEQ",
+    "BRANCH_MEMBER",
+)
+
+
+def _ensemble(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
+    """The operator of ai.onnx.ml 5: leaves have lists of their own, with one target and one weight each."""
+    x, _ = features_of(node, ctx)
+    targets = node.integer("n_targets", 1)
+    if not 1 <= targets <= 1 << 16:
+        raise node.malformed("the number of targets is out of range")
+    for harmless in _HARMLESS:
+        node.has(harmless)
+    feature = np.array(node.integers("nodes_featureids"), dtype=np.int64)
+    count = len(feature)
+    modes = np.asarray(node.raw("nodes_modes", np.zeros(0))).reshape(-1)
+    limits = np.asarray(node.raw("nodes_splits", np.zeros(0)), dtype=np.float64).reshape(-1)
+    weights = np.asarray(node.raw("leaf_weights", np.zeros(0)), dtype=np.float64).reshape(-1)
+    ids = _integers(node, "leaf_targetids", len(weights))
+    if not count or len(modes) != count or len(limits) != count or not ((modes >= 0) & (modes < 7)).all():
+        raise node.malformed(
+            "the lists of nodes must have one entry for each node, and modes must be in 0 … 6"
+        )
+    if modes.max() > 3:
+        raise node.unsupported(
+            f"nodes of the mode {_NEW_MODES[int(modes.max())]}", "export comparisons by <= or <"
+        )
+    if (
+        not len(weights)
+        or ids.min() < 0
+        or ids.max() >= targets
+        or (count + len(weights)) * targets > 1 << 24
+    ):
+        raise node.malformed(f"there must be leaves, and their targets must be in 0 … {targets - 1}")
+    strict = np.isin(modes, (1, 2))
+    sides = [
+        _children(node, f"nodes_{side}nodeids", f"nodes_{side}leafs", count, len(weights))
+        for side in ("true", "false")
+    ]
+    swapped = modes >= 2
+    left, right = np.where(swapped, sides[1], sides[0]), np.where(swapped, sides[0], sides[1])
+    value = np.zeros((count + len(weights), targets))
+    value[count + np.arange(len(weights)), ids] = weights
+    moved = _limits(limits, strict, rounded=not ctx.is_double)
+    trees = [
+        _grown(node, int(root), feature, moved, left, right, value) for root in node.integers("tree_roots")
+    ]
+    result = ensemble(ctx, x, trees)
+    match node.integer("aggregate_function", 1):
+        case 0:
+            result = ctx.apply("Mul", result, ctx.literal(1.0 / len(trees)))
+        case 1:
+            pass
+        case other:
+            raise node.unsupported(f"the aggregate {other}", "use SUM or AVERAGE")
+    if node.integer("post_transform", 0):
+        # the specification has 1 for softmax and 2 for logistic, ONNX Runtime the other way round
+        raise node.unsupported(
+            "post_transform of TreeEnsemble", "write Softmax or Sigmoid as a node of its own"
+        )
+    return [result]
+
+
+def _children(node: SourceNode, ids: str, kinds: str, count: int, leaves: int) -> Array:
+    """Children in one numbering: inner nodes, then leaves. One that does not exist becomes -1."""
+    child, is_leaf = _integers(node, ids, count), _integers(node, kinds, count) != 0
+    known = (child >= 0) & (child < np.where(is_leaf, leaves, count))
+    return np.where(known, child + np.where(is_leaf, count, 0), -1)
+
+
+def _grown(
+    node: SourceNode, root: int, feature: Array, limits: Array, left: Array, right: Array, value: Array
+) -> Tree:
+    """The tree below a root. Two equal children that are a leaf are a tree of one leaf."""
+    count = len(feature)
+    if not 0 <= root < count:
+        raise node.malformed("a root is no node")
+    if left[root] == right[root] and left[root] >= count:
+        leaf = int(left[root])
+        nothing = np.array([-1], dtype=np.int64)
+        return Tree(np.zeros(1, dtype=np.int64), np.zeros(1), nothing, nothing, value[leaf : leaf + 1])
+    order: list[int] = []
+    seen: set[int] = set()
+    work = [root]
+    while work:
+        current = work.pop()
+        if current < 0 or current in seen:
+            raise node.malformed("a tree has a child that is no node, or a node with two parents")
+        seen.add(current)
+        order.append(current)
+        if current < count:
+            work += [int(right[current]), int(left[current])]
+    place = {number: i for i, number in enumerate(order)}
+    inner = np.array([number for number in order if number < count], dtype=np.int64)
+    positions = np.array([place[number] for number in inner.tolist()], dtype=np.int64)
+    features, thresholds = np.zeros(len(order), dtype=np.int64), np.zeros(len(order))
+    lower, upper = np.full(len(order), -1, dtype=np.int64), np.full(len(order), -1, dtype=np.int64)
+    features[positions], thresholds[positions] = feature[inner], limits[inner]
+    lower[positions] = [place[number] for number in left[inner].tolist()]
+    upper[positions] = [place[number] for number in right[inner].tolist()]
+    return Tree(features, thresholds, lower, upper, value[order])
+
+
 TREES = (
+    Rule(
+        "TreeEnsemble",
+        _ensemble,
+        "Gather Less Cast Reshape MatMul Equal ReduceSum Mul",
+        "comparisons by order; SUM or AVERAGE; no post_transform; trees that fit into matrices",
+        since=5,
+        domain="ai.onnx.ml",
+    ),
     Rule(
         "TreeEnsembleClassifier",
         _classifier,
