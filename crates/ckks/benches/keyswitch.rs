@@ -24,9 +24,9 @@ const SHAPES: [Shape; 4] = [
     Shape {
         log_n: 13,
         limbs: 3,
-        q_bits: 50,
+        q_bits: 45,
         alpha: 1,
-        p_bits: 50,
+        p_bits: 48,
     },
     Shape {
         log_n: 14,
@@ -45,9 +45,9 @@ const SHAPES: [Shape; 4] = [
     Shape {
         log_n: 16,
         limbs: 26,
-        q_bits: 50,
+        q_bits: 45,
         alpha: 9,
-        p_bits: 49,
+        p_bits: 48,
     },
 ];
 

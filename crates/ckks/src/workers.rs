@@ -2,8 +2,9 @@
 use rayon::ThreadPool;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Below this many words a parallel region costs more than it saves (waking a thread takes some 10 µs).
-const MIN_PARALLEL_WORDS: usize = 1 << 17;
+/// Below this many words (some 0.2 ms of work) a parallel region costs more than it saves: waking a thread takes 10 to
+/// 50 µs, and rows move from one core's cache to the other's.
+const MIN_PARALLEL_WORDS: usize = 1 << 19;
 
 /// Runs one closure per item, inline without a pool.
 #[derive(Clone, Default)]

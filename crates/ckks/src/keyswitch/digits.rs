@@ -96,7 +96,7 @@ impl<'a> Decomposition<'a> {
         )
     }
 
-    /// Calls `body(digits)` with digit j modulo the prime of row `row` of Q_level·P as `digits[j]`, NTT order, [0, 4q).
+    /// Calls `body(digits)` with digit j modulo the prime of row `row` of Q_level·P as `digits[j]`, NTT order, words below 2^52.
     pub(crate) fn with_row<R>(
         &self,
         cx: Context<'_>,
@@ -180,7 +180,7 @@ fn scale_row(cx: Context<'_>, level: usize, i: usize, row: &[u64], out: &mut [u6
         .inverse_scaled_to(cx.path(), out, row, &source.scale);
 }
 
-/// Conversion of scaled source rows to the prime `index`, NTT order, [0, 4q).
+/// Conversion of scaled source rows to the prime `index`, NTT order, words below 2^52.
 pub(super) fn extend_row(
     cx: Context<'_>,
     conversion: &BaseConversion,

@@ -31,7 +31,7 @@ pub(crate) struct Quotient<'a> {
     pub(crate) m: &'a Modulus,
     /// The dividend; free to be overwritten.
     pub(crate) x: &'a mut [u64],
-    /// conv(x), NTT order, [0, 4q).
+    /// conv(x), NTT order, words below 2^52.
     pub(crate) converted: &'a [u64],
     pub(crate) inverse: &'a Scalar,
     /// A row to write to on the way.
