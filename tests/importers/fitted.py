@@ -172,18 +172,18 @@ FITTED: dict[str, tuple[str, Callable[[], Any]]] = {
     "boosting from zero": ("cancer", lambda: GradientBoostingClassifier(init="zero", random_state=0)),
     "boosting regressor": ("diabetes", lambda: GradientBoostingRegressor(random_state=0)),
     "boosting, huber": ("diabetes", lambda: GradientBoostingRegressor(loss="huber", random_state=0)),
-    "histogram boosting": ("cancer", lambda: HistGradientBoostingClassifier(max_iter=20, random_state=0)),
+    "histogram boosting": ("cancer", lambda: HistGradientBoostingClassifier(max_iter=5, random_state=0)),
     "histogram boosting, three classes": (
         "wine",
-        lambda: HistGradientBoostingClassifier(max_iter=10, random_state=0),
+        lambda: HistGradientBoostingClassifier(max_iter=5, random_state=0),
     ),
     "histogram boosting regressor": (
         "diabetes",
-        lambda: HistGradientBoostingRegressor(max_iter=20, random_state=0),
+        lambda: HistGradientBoostingRegressor(max_iter=5, random_state=0),
     ),
     "histogram boosting, poisson": (
         "diabetes",
-        lambda: HistGradientBoostingRegressor(loss="poisson", max_iter=20, random_state=0),
+        lambda: HistGradientBoostingRegressor(loss="poisson", max_iter=5, random_state=0),
     ),
     "mlp, relu": ("cancer", lambda: _scaled(_mlp((16, 8), "relu"))),
     "mlp, tanh": ("wine", lambda: _scaled(_mlp((10,), "tanh"))),
