@@ -57,8 +57,8 @@ def _matmul(arrays: Sequence[Array], attributes: Attributes) -> Array:
     a, b = arrays
     if a.ndim == 4 and b.ndim == 3 and a.shape[2] == 1 and a.shape[1] == b.shape[0]:
         # (batch, n, 1, i) · (n, i, j): n products of (batch, i) are faster than batch · n products of one row
-        return np.moveaxis(np.matmul(np.moveaxis(a[:, :, 0], 0, 1), b), 0, 1)[:, :, None]
-    return np.matmul(a, b)
+        return np.asarray(np.moveaxis(np.matmul(np.moveaxis(a[:, :, 0], 0, 1), b), 0, 1)[:, :, None])
+    return np.asarray(np.matmul(a, b))
 
 
 def _infer_softmax(inputs: Sequence[TensorType], attributes: Attributes) -> TensorType:
