@@ -10,6 +10,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 export PATH := $(PATH):$(HOME)/.cargo/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_QUIET := 1
+export CARGO_PROFILE_DEV_DEBUG := line-tables-only
 unexport PYTHONPATH PYTHONHOME
 
 BIN := .venv/bin
@@ -58,14 +59,15 @@ lint: $(STAMPS)/dev
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest tacit._native
 	cargo fmt --all --check
-	cargo clippy --release --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked --workspace --all-targets -- -D warnings
 
 rules: $(STAMPS)/dev
 	$(PYTEST) -q tests/rules tests/docs
 
-# The native crate has no tests of its own: as an extension module it cannot be linked without Python.
+# In the optimised development profile: overflow checks are on, and no test binary waits for link-time optimisation.
+# The native crate has no Rust tests of its own: as an extension module it cannot be linked without Python.
 cargo-test: $(STAMPS)/toolchain
-	cargo test --release --locked --workspace --exclude tacit-native
+	cargo test --locked --workspace --exclude tacit-native
 
 pytest: $(STAMPS)/dev
 	$(PYTEST)
