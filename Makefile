@@ -57,7 +57,6 @@ lint: $(STAMPS)/dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/python -m mypy.stubtest tacit._native
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 
