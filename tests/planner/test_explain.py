@@ -58,7 +58,7 @@ def test_explain_says_everything() -> None:
     for assumption in ("circular security", "semi-honest", "IND-CPA", "no circuit privacy", "ia.cr/2024/463"):
         assert assumption in text
     assert "Softmax" in text, "what the owner computes itself, and so sees the input of"
-    assert max(map(len, text.splitlines())) <= 120
+    assert max(map(len, text.splitlines())) <= 110
     assert text.isprintable() or "\n" in text
 
 

@@ -70,7 +70,7 @@ class Explanation:
     def __str__(self) -> str:
         heads = [plan.protection for plan in self.plans] + [r.protection for r in self.refusals]
         title_width = max(len(title) for title, _ in self.rows())
-        width = max(16, min(44, (118 - title_width) // max(1, len(heads)) - 2))
+        width = max(16, min(44, (110 - title_width) // max(1, len(heads)) - 2))
         lines = [f"{self.model}, batch of {self.batch}", ""]
         lines += _wrapped("", tuple(heads), title_width, width)
         lines.append("-" * (title_width + (width + 2) * len(heads)))

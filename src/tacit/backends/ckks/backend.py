@@ -19,7 +19,7 @@ from tacit.backends.ckks.layout import ColumnLayout, power_of_two
 from tacit.backends.ckks.levels import MAX_LOG_QP, Chain, chains, moduli, schedule
 from tacit.backends.ckks.partition import Partition, partition
 from tacit.backends.ckks.program import Program
-from tacit.backends.ckks.public import PublicPlan
+from tacit.backends.ckks.public import MAX_LATENCY_BATCH, PublicPlan
 from tacit.backends.ckks.ranges import Model, lower
 from tacit.backends.ckks.region import Region, calibrate
 from tacit.errors import DataError, DepthError, InvalidParameterError, PrecisionError, TacitError
@@ -41,8 +41,6 @@ TOLERANCES = (1e-4, 1e-3, 1e-2, 3e-2, 0.1, 0.3)
 """Errors that are tried in turn when none is asked for, over the range of the calibrated scores."""
 APPROXIMATION_SHARE = 0.7
 """Part of the tolerated error that approximations may take; noise gets the rest."""
-LATENCY_BATCH = 64
-"""Most samples (one ciphertext each) that a request in latency packing carries."""
 CALIBRATION_SAMPLES = 4096
 
 
@@ -206,7 +204,7 @@ class CkksBackend:
                 carried = (
                     program.input.samples
                     if isinstance(program.input, ColumnLayout)
-                    else min(batch, LATENCY_BATCH)
+                    else min(batch, MAX_LATENCY_BATCH)
                 )
                 cost = predict(program, chain, q, batch=carried, threads=threads)
                 declaration = _declare(part, chain, program, cost, error * gain)

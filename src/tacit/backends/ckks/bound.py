@@ -28,7 +28,7 @@ def worst_noise(program: Program, chain: Chain, q: Sequence[int], p: Sequence[in
     Raises ``PrecisionError`` where values could wrap around a modulus.
     """
     packed = isinstance(program.input, ReplicatedLayout)
-    simulator = Simulator(chain.log_n, q, p, worst_case=True, slots=None if packed else 1)
+    simulator = Simulator(chain.log_n, q, p, worst_case=True, columns=not packed)
     if isinstance(program.input, ReplicatedLayout):
         inputs = [np.abs(program.input.pack(np.ones(program.input.size)))]
     else:
@@ -39,7 +39,7 @@ def worst_noise(program: Program, chain: Chain, q: Sequence[int], p: Sequence[in
     ]
     with np.errstate(over="ignore", invalid="ignore"):
         results = Executor(program, simulator).run(fresh)
-        noise = max(float(result.noise.max()) for result in results)
+        noise = max(float(np.hypot(result.noise, result.shared).max()) for result in results)
     if not np.isfinite(noise):
         raise PrecisionError("noise outgrows every value of this program")
     largest = max(float(np.abs(simulator.decrypt(result)).max()) for result in results)

@@ -1,7 +1,7 @@
 """How much error each operation adds: the average-case model of ciphertext noise in the canonical embedding.
 
-Coefficients of noise polynomials are treated as independent with mean 0; a slot is then a complex Gaussian whose real
-part has variance N/2 times that of a coefficient (ia.cr/2022/162, sections 3 and 4; ia.cr/2016/421, section 3). All
+Coefficients of noise polynomials are treated as independent with mean 0; the real part of a slot then has variance N/2
+times that of a coefficient (ia.cr/2022/162, sections 3 and 4; ia.cr/2016/421, section 3). All
 results are standard deviations of the real part of one slot, in units of the encoded integer: divide by the scale.
 """
 
@@ -13,8 +13,10 @@ from math import prod, sqrt
 
 __all__ = ["TAIL", "NoiseModel"]
 
-TAIL = 8.0
-"""Standard deviations that a promise allows: a Gaussian leaves them with probability 2^-49."""
+TAIL = 20.0
+"""Standard deviations that a promise allows. Under a fixed key a slot of rounding noise is a product of two complex
+Gaussians, the secret's slot and the rounding's, so its real part is Laplace: beyond k standard deviations with
+probability exp(-√2·k), which is 2^-40 at 19.6."""
 ERROR_STD = 3.2
 """Standard deviation of the error distribution."""
 

@@ -28,7 +28,7 @@ from tacit.errors import (
 from tacit.ir.graph import Graph
 from tacit.ir.text import from_text, to_text
 
-__all__ = ["PLAN_VERSION", "PublicPlan"]
+__all__ = ["MAX_LATENCY_BATCH", "PLAN_VERSION", "PublicPlan"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -36,6 +36,13 @@ PLAN_VERSION = 1
 MAX_PLAN_BYTES = 1 << 27
 MAX_FEATURES = 1 << 20
 MAX_TAIL_NODES = 256
+MAX_TAIL_LINES = 1 << 16
+MAX_TAIL_TEXT = 1 << 22
+MAX_RANK = 8
+MAX_LATENCY_BATCH = 64
+"""Most samples, one ciphertext each, that a request in latency packing carries."""
+MAX_KEY_BYTES = 1 << 32
+"""Evaluation keys that a plan may ask an owner to make: 4 GiB."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -151,6 +158,8 @@ class PublicPlan:
         Raises ``MalformedMessageError`` or ``PeerIncompatibleError``. Parameters are checked for security where they
         are built, by ``Parameters.from_literal``.
         """
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise MalformedMessageError(f"a public plan is bytes. Got {type(data).__name__} instead.")
         if len(data) > MAX_PLAN_BYTES:
             raise MalformedMessageError(f"a public plan has at most {MAX_PLAN_BYTES} bytes")
         fields = read_cbor(data)
@@ -190,7 +199,7 @@ def _read(fields: dict[str, Any]) -> PublicPlan:
         layout=_text(fields["layout"]),
         input=_layout_from_dict(fields["input"]),
         output=_layout_from_dict(fields["output"]),
-        input_shape=tuple(_integer(size, 1, MAX_FEATURES) for size in fields["input_shape"]),
+        input_shape=_shape(fields["input_shape"]),
         batch=_integer(fields["batch"], 1, 1 << 24),
         level=_integer(fields["level"], 0, 64),
         scale=_positive(fields["scale"]),
@@ -205,7 +214,7 @@ def _read(fields: dict[str, Any]) -> PublicPlan:
         slot_noise=_positive(fields["slot_noise"]),
         score_error=_positive(fields["score_error"]),
         error_bound=_positive(fields["error_bound"]),
-        tail=from_text(_text(fields["tail"])),
+        tail=_tail(_text(fields["tail"])),
         sights=tuple(
             Sight(_text(w), tuple(_text(r) for r in who), _text(n)) for w, who, n in fields["sights"]
         ),
@@ -223,6 +232,18 @@ def _check(plan: PublicPlan) -> None:
         raise InvalidParameterError("the layouts of the plan do not fit each other")
     if plan.input.slots != slots or plan.output.slots != slots or plan.level != len(plan.log_q) - 1:
         raise InvalidParameterError("layouts or level of the plan do not fit its parameters")
+    levels = [*plan.rotations.values(), plan.relinearize or 0, plan.conjugate or 0]
+    if any(k >= slots for k in plan.rotations) or max(levels) > plan.level:
+        raise InvalidParameterError("the keys of the plan do not fit its parameters")
+    if plan.needs_keys and not plan.log_p:
+        raise InvalidParameterError("the plan asks for keys and has no special primes")
+    bits = sum(plan.log_q) + sum(plan.log_p)
+    if len(levels) * len(plan.log_q) * (slots * 2 * bits // 8) > MAX_KEY_BYTES:
+        raise InvalidParameterError(f"the plan asks for more than {MAX_KEY_BYTES} bytes of keys")
+    if plan.layout == "latency" and plan.batch > MAX_LATENCY_BATCH:
+        raise InvalidParameterError(f"the batch of this layout is at most {MAX_LATENCY_BATCH}")
+    if not 1 <= plan.scale < 2.0 ** sum(plan.log_q) or not 1 <= plan.output_scale < 2.0 ** plan.log_q[0]:
+        raise InvalidParameterError("a scale of the plan does not fit its parameters")
     region = plan.region
     if any(a.size != plan.features for a in (region.centre, region.radius, region.mean)):
         raise ShapeError("the region of the plan does not fit its input shape")
@@ -289,6 +310,21 @@ def _integer(value: Any, low: int, high: int) -> int:
     if type(value) is not int or not low <= value <= high:
         raise InvalidParameterError(f"an integer of the plan must be in {low}..{high}")
     return value
+
+
+def _shape(sizes: Any) -> tuple[int, ...]:
+    if type(sizes) is not list or len(sizes) > MAX_RANK:
+        raise InvalidParameterError(f"an input of the plan has at most {MAX_RANK} dimensions")
+    shape = tuple(_integer(size, 1, MAX_FEATURES) for size in sizes)
+    if prod(shape) > MAX_FEATURES:
+        raise InvalidParameterError(f"an input of the plan has at most {MAX_FEATURES} features")
+    return shape
+
+
+def _tail(text: str) -> Graph:
+    if len(text) > MAX_TAIL_TEXT or text.count("\n") > MAX_TAIL_LINES:
+        raise ModelError("the tail of the plan is too long")
+    return from_text(text)
 
 
 def _level(value: Any) -> int | None:

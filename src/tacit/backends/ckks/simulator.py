@@ -35,10 +35,15 @@ class SimulatedPlaintext:
 
 @dataclass(frozen=True, eq=False)
 class SimulatedCiphertext:
-    """``values``: (slots,); ``noise``: (slots,) standard deviation of each, in the same units."""
+    """``values``: (slots,). Noise has two parts, (slots,) standard deviations in the same units.
+
+    ``noise`` is independent from slot to slot and from ciphertext to ciphertext. ``shared`` came through an earlier
+    linear map: equal rows of a matrix give equal noise, so a later map must add it up in magnitude.
+    """
 
     values: Slots
     noise: FloatArray
+    shared: FloatArray
     level: int
     scale: float
     degree: int = 1
@@ -46,7 +51,13 @@ class SimulatedCiphertext:
     def with_scale(self, scale: float) -> SimulatedCiphertext:
         """Another scale for the same polynomial: values and noise change by the ratio."""
         ratio = self.scale / scale
-        return replace(self, values=self.values * ratio, noise=self.noise * ratio, scale=scale)
+        return replace(
+            self,
+            values=self.values * ratio,
+            noise=self.noise * ratio,
+            shared=self.shared * ratio,
+            scale=scale,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,11 +80,12 @@ class Simulator:
         p: Sequence[float],
         *,
         worst_case: bool = False,
-        slots: int | None = None,
+        columns: bool = False,
     ) -> None:
         self.noise = NoiseModel(log_n, tuple(float(x) for x in q), tuple(float(x) for x in p))
         self.q = self.noise.q
-        self.slots = (1 << (log_n - 1)) if slots is None else slots
+        self.columns = columns
+        self.slots = 1 if columns and worst_case else 1 << (log_n - 1)
         self.worst_case = worst_case
 
     def encode(self, values: Slots, *, level: int, scale: float) -> SimulatedPlaintext:
@@ -84,7 +96,9 @@ class Simulator:
     def encrypt(self, plaintext: SimulatedPlaintext) -> SimulatedCiphertext:
         """A fresh ciphertext."""
         noise = np.full(self.slots, self.noise.fresh / plaintext.scale)
-        return SimulatedCiphertext(plaintext.values, noise, plaintext.level, plaintext.scale)
+        return SimulatedCiphertext(
+            plaintext.values, noise, np.zeros(self.slots), plaintext.level, plaintext.scale
+        )
 
     def decrypt(self, ct: SimulatedCiphertext) -> Slots:
         """(slots,) values. Raises ``PrecisionError`` for results that would wrap around the modulus.
@@ -92,7 +106,9 @@ class Simulator:
         Only results have to fit: sums, products, rotations and exact division all commute with reduction modulo Q,
         so what wraps on the way comes back. A coefficient is at most the largest slot in magnitude.
         """
-        largest = float(np.abs(ct.values).max(initial=0.0) + TAIL * ct.noise.max(initial=0.0))
+        largest = float(
+            np.abs(ct.values).max(initial=0.0) + TAIL * np.hypot(ct.noise, ct.shared).max(initial=0.0)
+        )
         if largest * ct.scale >= self._modulus(ct.level) / 2:
             raise PrecisionError(
                 f"values at level {ct.level} would wrap around the modulus",
@@ -127,21 +143,25 @@ class Simulator:
     def add_const(self, ct: SimulatedCiphertext, constant: complex) -> SimulatedCiphertext:
         rounding = 0.5 / ct.scale
         value = abs(constant) if self.worst_case else constant
-        return replace(ct, values=ct.values + value, noise=ct.noise + rounding)
+        return replace(ct, values=ct.values + value, shared=ct.shared + rounding)
 
     def mul_const(self, ct: SimulatedCiphertext, constant: float, *, scale: float) -> SimulatedCiphertext:
         size = abs(constant)
         value = size if self.worst_case else constant
-        noise = ct.noise * size + np.abs(ct.values) * (0.5 / scale)
-        return self._fitting(replace(ct, values=ct.values * value, noise=noise, scale=ct.scale * scale))
+        shared = ct.shared * size + np.abs(ct.values) * (0.5 / scale)
+        product = replace(ct, values=ct.values * value, noise=ct.noise * size, shared=shared)
+        return self._fitting(replace(product, scale=ct.scale * scale))
 
     def mul_relin_rescale(self, a: SimulatedCiphertext, b: SimulatedCiphertext) -> SimulatedCiphertext:
         if a.level != b.level:
             raise LevelError(f"levels of a product must be equal. Got {a.level} and {b.level} instead.")
-        noise = np.abs(a.values) * b.noise + np.abs(b.values) * a.noise + a.noise * b.noise
+        left, right = np.abs(a.values), np.abs(b.values)
+        both = (a.noise + a.shared) * (b.noise + b.shared)
+        shared = left * b.shared + right * a.shared + both
         scale = a.scale * b.scale
-        noise = np.hypot(noise, self.noise.key_switch(a.level) / scale)
-        product = SimulatedCiphertext(a.values * b.values, noise, a.level, scale)
+        noise = left * b.noise + right * a.noise
+        product = SimulatedCiphertext(a.values * b.values, noise, shared, a.level, scale)
+        product = self._noisier(product, self.noise.key_switch(a.level) / scale)
         return self._divide(self._fitting(product), self.noise.fused_rounding)
 
     def square_relin_rescale(self, ct: SimulatedCiphertext) -> SimulatedCiphertext:
@@ -155,8 +175,13 @@ class Simulator:
     def _divide(self, ct: SimulatedCiphertext, rounding: float) -> SimulatedCiphertext:
         """Division by the prime of the level, which adds a rounding error."""
         scale = ct.scale / self.q[ct.level]
-        noise = np.hypot(ct.noise, rounding / scale)
-        return replace(ct, noise=noise, scale=scale, level=ct.level - 1)
+        return replace(self._noisier(ct, rounding / scale), scale=scale, level=ct.level - 1)
+
+    def _noisier(self, ct: SimulatedCiphertext, std: float) -> SimulatedCiphertext:
+        """Noise of an operation: independent by slot; but equal columns are equal ciphertexts, with equal noise."""
+        if self.columns:
+            return replace(ct, shared=np.hypot(ct.shared, std))
+        return replace(ct, noise=np.hypot(ct.noise, std))
 
     def drop_level(self, ct: SimulatedCiphertext, level: int) -> SimulatedCiphertext:
         if not 0 <= level <= ct.level:
@@ -164,17 +189,18 @@ class Simulator:
         return replace(ct, level=level)
 
     def conjugate(self, ct: SimulatedCiphertext) -> SimulatedCiphertext:
-        noise = np.hypot(ct.noise, self.noise.key_switch(ct.level) / ct.scale)
-        return replace(ct, values=ct.values if self.worst_case else np.conj(ct.values), noise=noise)
+        conjugate = replace(ct, values=ct.values if self.worst_case else np.conj(ct.values))
+        return self._noisier(conjugate, self.noise.key_switch(ct.level) / ct.scale)
 
     def rotate_sum(self, ct: SimulatedCiphertext, steps: Sequence[int]) -> SimulatedCiphertext:
-        """Noise of different slots is independent, so variances add; every rotation adds a key switch."""
+        """Variances of independent noise add, magnitudes of shared noise; every rotation adds a key switch."""
         switch = self.noise.key_switch(ct.level) / ct.scale
-        values, variance = ct.values, ct.noise**2
+        values, variance, shared = ct.values, ct.noise**2, ct.shared
         for step in steps:
             values = values + np.roll(values, -step)
+            shared = shared + np.roll(shared, -step)
             variance = variance + np.roll(variance, -step) + switch**2
-        return replace(ct, values=values, noise=np.sqrt(variance))
+        return replace(ct, values=values, noise=np.sqrt(variance), shared=shared)
 
     def linear(
         self, ct: SimulatedCiphertext, linear_map: SimulatedMap, *, rescale: bool = True
@@ -185,17 +211,20 @@ class Simulator:
         switch = self.noise.key_switch(ct.level) / ct.scale if self.noise.p else 0.0
         encoding = self.noise.encoding / linear_map.scale
         values = np.zeros(self.slots, dtype=ct.values.dtype)
-        variance = np.zeros(self.slots)
+        variance, mixed, shared = np.zeros((3, self.slots))
         giants = {k - k % linear_map.baby for k in linear_map.diagonals} - {0}
         for k, diagonal in linear_map.diagonals.items():
             rotated = np.roll(ct.values, -k)
             extra = switch**2 if k % linear_map.baby else 0.0
             values = values + rotated * diagonal
-            variance += (np.roll(ct.noise, -k) ** 2 + extra) * np.abs(diagonal) ** 2
-            variance += (np.abs(rotated) * encoding) ** 2
+            size = np.abs(diagonal)
+            shared += np.roll(ct.shared, -k) * size
+            mixed += (np.roll(ct.noise, -k) * size) ** 2
+            variance += extra * size**2 + (np.abs(rotated) * encoding) ** 2
         scale = ct.scale * linear_map.scale
         variance += len(giants) * (self.noise.key_switch(ct.level) / scale) ** 2 if giants else 0.0
-        result = self._fitting(SimulatedCiphertext(values, np.sqrt(variance), ct.level, scale))
+        shared = shared + np.sqrt(mixed)
+        result = self._fitting(SimulatedCiphertext(values, np.sqrt(variance), shared, ct.level, scale))
         return self._divide(result, self.noise.fused_rounding) if rescale else result
 
     def linear_combinations(
@@ -209,17 +238,18 @@ class Simulator:
         mixed = used @ values
         forced = (np.abs(rounded) * scale).sum(axis=1) == 1
         rounding = (np.abs(weights - rounded) + forced[:, None] / scale) @ np.abs(values)
-        variance = (weights**2) @ (noise**2)
+        shared = np.sqrt((weights**2) @ (noise**2)) + np.abs(weights) @ np.stack([ct.shared for ct in cts])
+        level, product = cts[0].level, cts[0].scale * scale
         return [
-            self._fitting(SimulatedCiphertext(v, np.sqrt(s) + r, cts[0].level, cts[0].scale * scale))
-            for v, s, r in zip(mixed, variance, rounding, strict=True)
+            self._fitting(SimulatedCiphertext(v, np.zeros(self.slots), s + r, level, product))
+            for v, s, r in zip(mixed, shared, rounding, strict=True)
         ]
 
     def _sum(self, a: SimulatedCiphertext, b: SimulatedCiphertext, values: Slots) -> SimulatedCiphertext:
         self._same_scale(a.scale, b.scale)
         if a.level != b.level:
             raise LevelError(f"levels of a sum must be equal. Got {a.level} and {b.level} instead.")
-        return replace(a, values=values, noise=a.noise + b.noise)
+        return replace(a, values=values, noise=a.noise + b.noise, shared=a.shared + b.shared)
 
     def _modulus(self, level: int) -> float:
         return prod(self.q[: level + 1])
