@@ -25,7 +25,7 @@ def candidate_of(
 ) -> CkksCandidate:
     """The backend's candidate of one packing."""
     kind = layout == "throughput"
-    found = CkksBackend().candidates(graph, calibration, batch=4, max_error=max_error)
+    found = CkksBackend().candidates(graph, calibration, batch=64 if kind else 4, max_error=max_error)
     return next(c for c in found if isinstance(c.program.input, ColumnLayout) == kind)
 
 

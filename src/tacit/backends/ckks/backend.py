@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import secrets
 from collections.abc import Sequence
@@ -41,6 +42,8 @@ TOLERANCES = (1e-4, 1e-3, 1e-2, 3e-2, 0.1, 0.3)
 """Errors that are tried in turn when none is asked for, over the range of the calibrated scores."""
 APPROXIMATION_SHARE = 0.7
 """Part of the tolerated error that approximations may take; noise gets the rest."""
+FEW_SAMPLES = 16
+"""Batches below this use latency packing wherever it keeps its promise."""
 CALIBRATION_SAMPLES = 4096
 
 
@@ -128,14 +131,19 @@ class CkksBackend:
                 raise InvalidParameterError(
                     f"the 'max_error' parameter must be > 0. Got {max_error} instead."
                 )
-            return self._search(graph, part, region, gain, max_error / gain, batch, threads)
+            *first, last = _layouts(batch)
+            for layouts in first:
+                with contextlib.suppress(PrecisionError, DepthError):
+                    return self._search(graph, part, region, gain, max_error / gain, batch, threads, layouts)
+            return self._search(graph, part, region, gain, max_error / gain, batch, threads, last)
         span = _score_span(graph, part, data)
         problem: TacitError | None = None
-        for relative in TOLERANCES if part.is_exact else TOLERANCES[1:]:
-            try:
-                return self._search(graph, part, region, gain, relative * span, batch, threads)
-            except (PrecisionError, DepthError) as error:
-                problem = error
+        for layouts in _layouts(batch):
+            for relative in TOLERANCES if part.is_exact else TOLERANCES[1:]:
+                try:
+                    return self._search(graph, part, region, gain, relative * span, batch, threads, layouts)
+                except (PrecisionError, DepthError) as error:
+                    problem = error
         raise problem or DepthError("no chain was tried")
 
     def _search(
@@ -147,12 +155,13 @@ class CkksBackend:
         tolerance: float,
         batch: int,
         threads: int,
+        layouts: tuple[str, ...],
     ) -> Sequence[CkksCandidate]:
         """``tolerance``: largest error of the decrypted scores."""
         model = lower(part, region, APPROXIMATION_SHARE * tolerance)
         found: list[CkksCandidate] = []
         failures: list[str] = []
-        for layout in ("latency", "throughput"):
+        for layout in layouts:
             options = self._layout(
                 graph, part, region, gain, model, tolerance, layout, batch, threads, failures
             )
@@ -216,6 +225,13 @@ class CkksBackend:
             if options:
                 return options
         return []
+
+
+def _layouts(batch: int) -> tuple[tuple[str, ...], ...]:
+    """Packings in the order in which they are tried: a request of a few samples has no use for thousands of slots."""
+    if batch < FEW_SAMPLES:
+        return ("latency",), ("throughput",)
+    return (("latency", "throughput"),)
 
 
 def _seconds_with_bytes(candidate: CkksCandidate) -> float:
