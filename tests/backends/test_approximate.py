@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.polynomial import chebyshev
 
-from tacit.backends.ckks.approximate import approximate, at_degree, sup_norm
+from tacit.backends.ckks.approximate import INNER, approximate, at_degree, sup_norm
 from tacit.backends.ckks.executor import Executor
 from tacit.backends.ckks.layout import ReplicatedLayout
 from tacit.backends.ckks.levels import moduli
@@ -29,7 +29,8 @@ def test_smooth_functions_stay_within_their_bound(width: float, error: float) ->
         found = approximate(function, "smooth", error)
         difference = np.abs(function(GRID) - chebyshev.chebval(GRID, found.series)).max()
         assert difference <= found.error <= error
-        assert np.abs(chebyshev.chebval(GRID, chebyshev.chebder(found.series))).max() <= found.slope
+        slopes = np.abs(chebyshev.chebval(INNER * GRID, chebyshev.chebder(found.series)))
+        assert slopes.max() <= found.slope
         shorter = at_degree(function, "smooth", found.degree - 1)
         assert shorter.error > error or found.degree <= 3, "the degree is the least that does it"
 
@@ -74,7 +75,7 @@ def test_evaluation_takes_the_least_levels(degree: int, odd: bool) -> None:
     q, p = moduli(12, (40,) + (30,) * depth, (40,))
     simulator = Simulator(12, q, p)
     layout = ReplicatedLayout.plain(64, simulator.slots)
-    stage = PolynomialStage(coefficients, depth, 2.0**30, 100.0)
+    stage = PolynomialStage(coefficients, depth, 2.0**30, 100.0, 100.0)
     program = Program((stage,), layout, layout, depth, 2.0**30, 2.0**30)
     x = np.random.default_rng(1).uniform(-1, 1, 64)
     fresh = simulator.encrypt(simulator.encode(layout.pack(x), level=depth, scale=2.0**30))
@@ -90,3 +91,17 @@ def test_odd_series_need_fewer_products() -> None:
     odd = np.where(np.arange(16) % 2, full, 0.0)
     assert recipe(tuple(odd.tolist())).multiplications <= recipe(tuple(full.tolist())).multiplications
     assert recipe(tuple(full.tolist())).multiplications <= 9
+
+
+def test_noise_of_an_argument_reaches_the_result_by_the_slope() -> None:
+    """In the worst case noise counts once, by the derivative, and not once for every power of the argument."""
+    found = approximate(lambda t: np.tanh(3 * t), "smooth", 1e-4)
+    depth = depth_of(found.degree)
+    q, p = moduli(14, (50, *(40,) * depth), (50,))
+    simulator = Simulator(14, q, p, worst_case=True, columns=True)
+    argument = simulator.encrypt(simulator.encode(np.ones(1), level=depth, scale=2.0**40))
+    noisy = simulator.note_slope(simulator.quiet(argument), argument, found.slope)
+    assert noisy.noise[0] == found.slope * argument.noise[0] > 0
+    loud = simulator.encrypt(simulator.encode(np.ones(1), level=depth, scale=2.0**14))
+    with pytest.raises(PrecisionError):
+        simulator.note_slope(simulator.quiet(loud), loud, found.slope)

@@ -16,11 +16,13 @@ from numpy.polynomial import chebyshev
 
 from tacit.errors import PrecisionError
 
-__all__ = ["MAX_DEGREE", "Approximation", "approximate", "at_degree", "relu_series", "sup_norm"]
+__all__ = ["INNER", "MAX_DEGREE", "Approximation", "approximate", "at_degree", "relu_series", "sup_norm"]
 
 FloatArray = npt.NDArray[np.float64]
 
 MAX_DEGREE = 255
+INNER = 0.996
+"""Arguments stay inside, noise included: at the very ends of [-1, 1] a minimax polynomial is needlessly steep."""
 _RESOLUTION = 2048
 """Degree at which a smooth function is resolved before it is shortened."""
 
@@ -29,7 +31,7 @@ _RESOLUTION = 2048
 class Approximation:
     """``series``: Chebyshev coefficients c_0 … c_d of p; |f(t) - p(t)| <= ``error`` on [-1, 1].
 
-    ``slope``: a bound on |p'| there; ``high``: a bound on |p|.
+    ``slope``: a bound on |p'| on [-``INNER``, ``INNER``]; ``high``: a bound on |p| on [-1, 1].
     """
 
     series: FloatArray
@@ -42,10 +44,10 @@ class Approximation:
         return len(self.series) - 1
 
 
-def sup_norm(series: FloatArray) -> float:
-    """An upper bound, tight to 2 %, on |p| over [-1, 1] for a Chebyshev series."""
+def sup_norm(series: FloatArray, inner: float = 1.0) -> float:
+    """An upper bound, tight to 2 %, on |p| over [-inner, inner] for a Chebyshev series."""
     degree = max(1, len(series) - 1)
-    nodes = np.cos((np.arange(8 * degree) + 0.5) * np.pi / (8 * degree))
+    nodes = inner * np.cos((np.arange(8 * degree) + 0.5) * np.pi / (8 * degree))
     return float(np.abs(chebyshev.chebval(nodes, series)).max() / np.cos(np.pi / 16))
 
 
@@ -93,7 +95,7 @@ def _at_degree(resolved: tuple[FloatArray, float] | None, degree: int) -> Approx
         difference = full.copy()
         difference[: len(series)] -= series
         error = sup_norm(difference) + tail if difference.any() else tail
-    slope = sup_norm(np.atleast_1d(chebyshev.chebder(series))) if len(series) > 1 else 0.0
+    slope = sup_norm(np.atleast_1d(chebyshev.chebder(series)), INNER) if len(series) > 1 else 0.0
     return Approximation(series, error, slope, sup_norm(series))
 
 

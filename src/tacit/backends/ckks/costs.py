@@ -98,6 +98,14 @@ class Meter:
     def note_bound(self, ct: MeteredCiphertext, bound: FloatArray | float) -> MeteredCiphertext:
         return ct
 
+    def quiet(self, ct: MeteredCiphertext) -> MeteredCiphertext:
+        return ct
+
+    def note_slope(
+        self, result: MeteredCiphertext, argument: MeteredCiphertext, slope: float
+    ) -> MeteredCiphertext:
+        return result
+
     def add(self, a: MeteredCiphertext, b: MeteredCiphertext) -> MeteredCiphertext:
         self.spend(self.rows(2 * (a.level + 1)))
         return a

@@ -29,6 +29,8 @@ class Engine(Protocol):
         self, diagonals: Mapping[int, SlotArray], *, level: int, scale: float, baby: int
     ) -> Any: ...
     def note_bound(self, ct: Ciphertext, bound: FloatArray | float) -> Ciphertext: ...
+    def quiet(self, ct: Ciphertext) -> Ciphertext: ...
+    def note_slope(self, result: Ciphertext, argument: Ciphertext, slope: float) -> Ciphertext: ...
     def add(self, a: Ciphertext, b: Ciphertext) -> Ciphertext: ...
     def sub(self, a: Ciphertext, b: Ciphertext) -> Ciphertext: ...
     def add_plain(self, ct: Ciphertext, pt: Any) -> Ciphertext: ...
@@ -130,7 +132,7 @@ class _Run:
     def _polynomial(self, stage: PolynomialStage, argument: Ciphertext) -> Ciphertext:
         """Paterson–Stockmeyer: powers first, then the parts, each asked for at an exact level and scale."""
         engine, plan = self.engine, recipe(stage.series)
-        powers = {1: engine.drop_level(argument, stage.level)}
+        powers = {1: engine.drop_level(engine.quiet(argument), stage.level)}
         dropped: dict[tuple[int, int], Ciphertext] = {}
 
         def power_at(index: int, level: int) -> Ciphertext:
@@ -178,7 +180,7 @@ class _Run:
             return engine.add_const(result, part.coefficients[0]) if part.coefficients[0] else result
 
         result = value(plan.root, stage.level - plan.depth, stage.scale)
-        return engine.note_bound(result, stage.high)
+        return engine.note_slope(engine.note_bound(result, stage.high), argument, stage.slope)
 
     def _at(self, ct: Ciphertext, constant: float, level: int, scale: float) -> Ciphertext:
         """constant·ct at an exact level and scale; costs the level above."""

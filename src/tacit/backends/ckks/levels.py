@@ -146,7 +146,7 @@ def schedule(model: Model, chain: Chain, q: tuple[int, ...], layout: str) -> Pro
         else:
             series = tuple(float(c) for c in step.approximation.series)
             high = step.approximation.high + 2.0**-10
-            stages.append(PolynomialStage(series, level, nominal, high))
+            stages.append(PolynomialStage(series, level, nominal, high, step.approximation.slope))
             scale = nominal
             level -= step.depth
     output = (

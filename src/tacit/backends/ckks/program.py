@@ -48,12 +48,16 @@ class SquareStage:
 
 @dataclass(frozen=True, eq=False)
 class PolynomialStage:
-    """t → Σ series[j]·T_j(t) for t in [-1, 1]; the result has exactly ``scale``. ``high``: a bound on its magnitude."""
+    """t → Σ series[j]·T_j(t) for t in [-1, 1]; the result has exactly ``scale``.
+
+    ``high``: a bound on its magnitude; ``slope``: on that of its derivative, as in ``Approximation``.
+    """
 
     series: tuple[float, ...]
     level: int
     scale: float
     high: float
+    slope: float
 
 
 Stage = MapStage | ColumnStage | SquareStage | PolynomialStage

@@ -20,6 +20,9 @@ from tacit.errors import LevelError, PrecisionError, ScaleError
 
 __all__ = ["SimulatedCiphertext", "SimulatedMap", "SimulatedPlaintext", "Simulator"]
 
+ARGUMENT_NOISE = 0.005
+"""Noise that an argument of a polynomial may have: with values up to 1/1.01 (``ranges``) it stays within ``INNER``."""
+
 Slots = npt.NDArray[Any]
 FloatArray = npt.NDArray[np.float64]
 
@@ -126,6 +129,29 @@ class Simulator:
         if not self.worst_case:
             return ct
         return replace(ct, values=np.minimum(ct.values, bound))
+
+    def quiet(self, ct: SimulatedCiphertext) -> SimulatedCiphertext:
+        """In the worst case: without its noise, which ``note_slope`` counts after a polynomial."""
+        if not self.worst_case:
+            return ct
+        return replace(ct, noise=np.zeros_like(ct.noise), shared=np.zeros_like(ct.shared))
+
+    def note_slope(
+        self, result: SimulatedCiphertext, argument: SimulatedCiphertext, slope: float
+    ) -> SimulatedCiphertext:
+        """In the worst case: noise of a polynomial's argument reaches its result times ``slope`` (mean value theorem).
+
+        Raises ``PrecisionError`` for noise with which the argument could leave the interval of the slope.
+        """
+        if not self.worst_case:
+            return result
+        if TAIL * float(np.hypot(argument.noise, argument.shared).max()) > ARGUMENT_NOISE:
+            raise PrecisionError("noise leaves the interval on which a function was approximated")
+        return replace(
+            result,
+            noise=result.noise + slope * argument.noise,
+            shared=result.shared + slope * argument.shared,
+        )
 
     def add(self, a: SimulatedCiphertext, b: SimulatedCiphertext) -> SimulatedCiphertext:
         return self._sum(a, b, a.values + b.values)
