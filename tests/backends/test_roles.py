@@ -277,6 +277,23 @@ def test_plans_that_make_no_sense_are_refused(compiled: Compiled, field: str, va
         PublicPlan.from_bytes(cbor2.dumps(fields, canonical=True))
 
 
+def test_plans_that_make_the_owner_allocate_are_refused(compiled: Compiled) -> None:
+    """A tail may not blow a few scores up, nor may a shape, a scale or a list of keys."""
+    fields = cbor2.loads(compiled.public.to_bytes())
+    pad = 'node "bomb" = Pad("s") {pads=[0, 0, 0, 134217728], value=0x0.0p+0} ""\n'
+    size = compiled.public.output.size
+    tail = f'input "s" float64 [?, {size}] owner\n{pad}output "bomb"\nrole "output" "bomb"\n'
+    bombs: dict[str, object] = {
+        "tail": f'tacit graph 1\nname "bomb"\n{tail}',
+        "input_shape": [1 << 20] * 1000,
+        "rotations": [[k, 0] for k in range(1, 65536)],
+        "output_scale": 1e-300,
+    }
+    for field, value in bombs.items():
+        with pytest.raises(MalformedMessageError, match=r"numbers of one request|dimensions|keys|scale"):
+            PublicPlan.from_bytes(cbor2.dumps({**fields, field: value}, canonical=True))
+
+
 def test_a_plan_of_another_version_is_incompatible(compiled: Compiled) -> None:
     fields = read_cbor(compiled.public.to_bytes())
     with pytest.raises(PeerIncompatibleError):

@@ -36,6 +36,8 @@ PLAN_VERSION = 1
 MAX_PLAN_BYTES = 1 << 27
 MAX_FEATURES = 1 << 20
 MAX_TAIL_NODES = 256
+MAX_TAIL_NUMBERS = 1 << 28
+"""Numbers that the values of a tail may hold together, for a whole request: 2 GiB."""
 MAX_TAIL_LINES = 1 << 16
 MAX_TAIL_TEXT = 1 << 22
 MAX_RANK = 8
@@ -257,6 +259,8 @@ def _check(plan: PublicPlan) -> None:
         raise InvalidParameterError("the batch of the plan does not fit its layout")
     if len(plan.tail.nodes) > MAX_TAIL_NODES or not plan.tail.inputs:
         raise ModelError("the tail of the plan is too long or takes nothing")
+    if plan.batch * sum(value.features for value in plan.tail.values.values()) > MAX_TAIL_NUMBERS:
+        raise ModelError(f"the tail of the plan makes more than {MAX_TAIL_NUMBERS} numbers of one request")
     if any(name not in plan.tail.public_constants for name in plan.tail.constants):
         raise ModelError("the tail of the plan holds a constant that is not public")
     if sum(value.features for value in plan.tail.inputs) != plan.output.size:
