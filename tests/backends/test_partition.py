@@ -211,3 +211,23 @@ def test_a_box_is_not_shared_across_offsets() -> None:
     data = np.random.default_rng(0).normal(size=(50, 3))
     data[:, 0] = 1e6 + 1e-3 * data[:, 0]
     assert calibrate(data, exact=True).radius[1] < 10
+
+
+@pytest.mark.parametrize("offset", [1e3, 1e6, 1e9])
+def test_an_almost_constant_feature_counts_its_cancellation(offset: float) -> None:
+    """(x - mean) / scale for a feature of offset ± 0.001: what composing loses is within the error that is promised."""
+    rng = np.random.default_rng(3)
+    data = rng.normal(size=(200, 2)) * [1e-3, 1.0] + [offset, 0.0]
+    builder = GraphBuilder("scaled")
+    x = builder.input("x", (None, 2))
+    centred = builder.add("Sub", [x, builder.constant(data.mean(axis=0))], {})
+    scaled = builder.add("Div", [centred, builder.constant(data.std(axis=0))], {})
+    value = builder.add("MatMul", [scaled, builder.constant(np.array([[3.0], [1.0]]))], {})
+    graph = builder.finish([value], roles={"output": value})
+    region = calibrate(data, exact=True)
+    model = lower(partition(graph), region, 1e-3)
+    affine = model.affines[0]
+    composed = model.unit * (region.normalise(data) @ affine.matrix.T + affine.bias)
+    lost = np.abs(composed - interpret(graph, data)[graph.primary]).max()
+    assert lost <= model.error.max()
+    assert model.error.max() < 1e-5 or offset > 1e3

@@ -23,6 +23,8 @@ __all__ = ["Model", "ScaledAffine", "Step", "lower"]
 FloatArray = npt.NDArray[np.float64]
 
 _GRID = np.linspace(-1.0, 1.0, 2049)
+ROUNDING = 2.0**-52
+"""Relative error of a float64 operation, with one bit to spare."""
 _WIDEN = 1.01
 """Intervals are this much wider than the bound, for the errors that earlier layers add."""
 
@@ -98,7 +100,7 @@ def lower(part: Partition, region: Region, tolerance: float) -> Model:
     steps: list[Step] = []
     column_scale = region.radius
     shift = region.centre
-    error = np.zeros(part.affines[0].matrix.shape[0])
+    error = _cancellation(part.affines[0], region)
     unit = 1.0
     for index, affine in enumerate(part.affines):
         matrix = affine.matrix * column_scale
@@ -121,6 +123,16 @@ def lower(part: Partition, region: Region, tolerance: float) -> Model:
         steps.append(step)
         error = slopes[index] * error + own
     return Model(tuple(affines), tuple(steps), ranges[-1].low - error, ranges[-1].high + error, error, unit)
+
+
+def _cancellation(affine: Affine, region: Region) -> FloatArray:
+    """(outputs,) bound on what float64 loses where large numbers cancel, as for a feature that is almost constant.
+
+    Composing the map (`partition`) rounds an entry by the size of the bias at most, applying it every product.
+    """
+    size = np.abs(region.centre) + region.radius
+    loss: FloatArray = np.abs(affine.matrix) @ size + np.abs(affine.bias) * (1.0 + float(size.sum()))
+    return loss * ROUNDING
 
 
 def _step(
