@@ -220,7 +220,18 @@ def test_a_reader_that_goes_away_ends_the_command_quietly(files: pathlib.Path) -
 def test_an_interrupt_is_one_line(delay_s: float) -> None:
     """Sent as soon as the story has its second process, and a little later."""
     command = [sys.executable, "-m", "tacit", "demo", "hospital"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+
+    def heed_interrupts() -> None:
+        # Background jobs of a shell start with SIGINT ignored, and their children inherit it.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_interrupts,
+    ) as process:
         children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children")
         deadline = time.monotonic() + 30
         while not children.read_text() and time.monotonic() < deadline:
