@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -79,7 +80,7 @@ def explain(
         graph,
         _calibration(graph, calibration),
         batch=_batch(batch),
-        max_error=max_error,
+        max_error=_max_error(max_error),
         threads=_threads(threads),
     )
     return Explanation(
@@ -202,9 +203,10 @@ class Private:
         seconds = {"encrypt": 0.0, "server": 0.0, "decrypt": 0.0}
         up = down = 0
         parts: list[Answer] = []
-        total = len(np.asarray(X))
         done_samples = 0
-        for chunk in self.owner.batches(X):
+        chunks = list(self.owner.batches(X))
+        total = sum(map(len, chunks))
+        for chunk in chunks:
             start = time.perf_counter()
             request = self.owner.encrypt(chunk)
             sent = time.perf_counter()
@@ -241,7 +243,7 @@ class Private:
     def clear(self, X: npt.ArrayLike) -> Answer:
         """The same prediction without protection: the graph interpreted in float64."""
         start = time.perf_counter()
-        outputs = interpret(self._graph, np.asarray(X, dtype=np.float64))
+        outputs = interpret(self._graph, np.asarray(X))
         spent = time.perf_counter() - start
         values = outputs[self._graph.primary]
         label = self._graph.label
@@ -271,7 +273,7 @@ def _compile(
         graph,
         _calibration(graph, calibration),
         batch=_batch(1 if batch is None else batch),
-        max_error=max_error,
+        max_error=_max_error(max_error),
         threads=_threads(threads),
     )
     candidate = found.of(protection)
@@ -287,7 +289,12 @@ def _compile(
     return plan, compiled if is_compiled else None
 
 
-def _backend(name: str) -> Backend:
+def _backend(name: object) -> Backend:
+    if not isinstance(name, str):
+        raise InvalidParameterError(
+            f"the 'protection' parameter must be one of {', '.join(PROTECTIONS)}. Got {type(name).__name__} instead.",
+            hint="name data as `calibration=…`",
+        )
     if name == "clear":
         return ClearBackend()
     if name == "ckks":
@@ -305,6 +312,16 @@ def _batch(batch: int) -> int:
             f"the 'batch' parameter must be an integer from 1 to {1 << 24}. Got {batch!r} instead."
         )
     return batch
+
+
+def _max_error(max_error: float | None) -> float | None:
+    if max_error is None:
+        return None
+    if isinstance(max_error, bool) or not isinstance(max_error, (int, float)) or not 0 < max_error < math.inf:
+        raise InvalidParameterError(
+            f"the 'max_error' parameter must be > 0 and finite. Got {max_error!r} instead."
+        )
+    return max_error
 
 
 def _threads(threads: int | None) -> int:

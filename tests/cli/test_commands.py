@@ -101,6 +101,7 @@ BAD_COMMANDS = {
     "bad choice": ("predict", "model.onnx", "new.csv", "--protection", "hope"),
     "no story": ("demo", "hotel"),
     "batch of none": ("explain", "model.onnx", "--calibration", "known.csv", "--batch", "0"),
+    "error bound below zero": ("explain", "model.onnx", "--calibration", "known.csv", "--max-error", "-1"),
     "no model": ("explain", "absent.onnx"),
     "model is a folder": ("explain", "."),
     "model is a table": ("explain", "new.csv"),
@@ -113,6 +114,16 @@ BAD_COMMANDS = {
     "output is a folder": ("predict", "model.onnx", "new.csv", "-o", "."),
     "unwritable output": ("predict", "model.onnx", "new.csv", "-o", "/proc/out.csv"),
 }
+
+
+def test_columns_in_another_order_are_refused(
+    run: Tacit, files: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    shuffled = tmp_path / "shuffled.csv"
+    shuffled.write_text((files / "new.csv").read_text().replace("age,dose", "dose,age"))
+    ended = run("predict", "model.onnx", str(shuffled), "--calibration", "known.csv")
+    assert_two_lines(ended, USAGE)
+    assert "`dose`" in ended.err
 
 
 @pytest.mark.parametrize("words", BAD_COMMANDS.values(), ids=BAD_COMMANDS)

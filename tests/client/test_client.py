@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_breast_cancer
@@ -69,6 +72,13 @@ def test_arithmetic_on_answers_gives_plain_arrays() -> None:
     assert float(answer.sum()) == pytest.approx(len(X))
 
 
+@pytest.mark.parametrize("protection", ["clear", "ckks"])
+@pytest.mark.parametrize("wrong", ["a text", None, 3.0])
+def test_what_is_no_table_is_refused(protection: str, wrong: object) -> None:
+    with tacit.protect(dense((8, 3)), protection, calibration=X) as private, pytest.raises(UsageError):
+        private.predict(wrong)  # type: ignore[arg-type]
+
+
 def test_provider_on_its_own() -> None:
     provider = tacit.Provider.from_model(dense((8, 3)), calibration=X)
     owner = tacit.Owner(tacit.Provider.from_bytes(provider.to_bytes()).public_plan())
@@ -78,6 +88,13 @@ def test_provider_on_its_own() -> None:
     assert owner.plan.assumptions and owner.plan.who_sees["inputs"] == ("owner",)
     with pytest.raises(InvalidParameterError):
         tacit.Provider.from_model(dense((8, 3)), protection="clear")
+
+
+def test_an_owner_is_not_copied() -> None:
+    with tacit.protect(dense((8, 3)), calibration=X) as private:
+        for way in (copy.copy, copy.deepcopy, pickle.dumps):
+            with pytest.raises(UsageError):
+                way(private.owner)
 
 
 def test_closed_objects_forget_their_keys() -> None:
@@ -93,6 +110,7 @@ def test_closed_objects_forget_their_keys() -> None:
     ("arguments", "error"),
     [
         ({"protection": "rot13"}, InvalidParameterError),
+        ({"protection": X}, InvalidParameterError),
         ({"batch": 0}, InvalidParameterError),
         ({"batch": 1.5}, InvalidParameterError),
         ({"threads": 0}, InvalidParameterError),

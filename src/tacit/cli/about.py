@@ -21,7 +21,7 @@ MATURITY = {
     "protection ckks": ("preview", "tested against a slow model and the clear answer; not audited"),
     "ir, importers": (
         "preview",
-        "dense models; convolutions, trees and transformers are refused with a reason",
+        "dense models; convolutions as dense matrices; trees and transformers are refused with a reason",
     ),
     "planner": ("preview", "costs are predictions from measured operations"),
     "tacit.ckks": ("preview", "the bare scheme; names may change until 1.0"),

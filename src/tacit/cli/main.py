@@ -91,5 +91,7 @@ def is_wrong_command(error: Exception) -> bool:
 
 def wrong_command_text(error: Exception) -> str:
     """Typer's message in the house form: one line, lower case, no final period."""
-    text = " ".join(str(getattr(error, "format_message", error.__str__)()).split())
+    text = " ".join(
+        str(getattr(error, "format_message", error.__str__)()).replace("Value error, ", "").split()
+    )
     return (text[:1].lower() + text[1:]).rstrip(".")

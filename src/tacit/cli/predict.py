@@ -11,11 +11,12 @@ from rich.table import Table
 
 import tacit
 from tacit.cli import output
-from tacit.cli.samples import check_writable, read_samples, write_answers
+from tacit.cli.samples import check_same_columns, check_writable, read_table, write_answers
 
 __all__ = ["command"]
 
 SHOWN_ROWS = 10
+USELESS_BOUND = 0.5
 
 
 def command(
@@ -44,8 +45,11 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Predict every row of DATA; provider and owner are both on this machine, with real encryption between them."""
-    samples = read_samples(data)
-    known = samples if calibration is None else read_samples(calibration)
+    columns, samples = read_table(data)
+    known = samples
+    if calibration is not None:
+        known_columns, known = read_table(calibration)
+        check_same_columns(data, columns, known_columns)
     if out is not None:
         check_writable(out)
     with output.progress("predicting") as bar:
@@ -76,6 +80,10 @@ def command(
     if out is None:
         output.show(table(values, answer.labels, names))
     output.show(summary(len(samples), out, answer.report, own=calibration is None and protection != "clear"))
+    if names[0].startswith("probabilities") and answer.report.error_bound >= USELESS_BOUND:
+        output.show(
+            "so wide a promise says little about a probability: calibrate without outliers, or set `--max-error`"
+        )
 
 
 def column_names(graph: Any, width: int) -> list[str]:

@@ -18,9 +18,11 @@ import numpy as np
 
 from tacit.errors import DataError, InvalidParameterError, ShapeError
 
-__all__ = ["FORMATS", "check_writable", "read_samples", "write_answers"]
+__all__ = ["FORMATS", "check_same_columns", "check_writable", "read_samples", "read_table", "write_answers"]
 
 FORMATS = (".csv", ".parquet", ".npy")
+
+Table = tuple[list[str] | None, np.ndarray]
 
 
 def read_samples(path: pathlib.Path) -> np.ndarray:
@@ -29,6 +31,11 @@ def read_samples(path: pathlib.Path) -> np.ndarray:
     A .csv file is separated by comma, semicolon or tab; a first row without numbers names the columns.
     Raises DataError for an unreadable file, a missing value or a text, ShapeError for ragged rows or no rows.
     """
+    return read_table(path)[1]
+
+
+def read_table(path: pathlib.Path) -> Table:
+    """As `read_samples`, with the names of the columns before it, or None."""
     reader = {".csv": read_csv, ".parquet": read_parquet, ".npy": read_npy}.get(path.suffix.lower())
     if reader is None:
         raise unknown_format(path)
@@ -49,7 +56,18 @@ def read_samples(path: pathlib.Path) -> np.ndarray:
     if len(bad):
         row, column = int(bad[0][0]), int(bad[0][1])
         raise missing(path, row + 1, names[column] if names else str(column + 1), count=len(bad))
-    return table
+    return names, table
+
+
+def check_same_columns(data: pathlib.Path, names: list[str] | None, known: list[str] | None) -> None:
+    """Refuse data whose columns are those of the calibration data in another order: the model knows places only."""
+    if names is None or known is None or names == known or sorted(names) != sorted(known):
+        return
+    place = next(index for index, pair in enumerate(zip(names, known, strict=True)) if pair[0] != pair[1])
+    raise DataError(
+        f"`{data}`: column {place + 1} is `{names[place]}`, in the calibration data `{known[place]}`",
+        hint="bring the columns into the order in which the model was fitted",
+    )
 
 
 def write_answers(
@@ -126,9 +144,6 @@ def writing(path: pathlib.Path) -> Iterator[None]:
 
 def scratch_path(path: pathlib.Path) -> pathlib.Path:
     return path.with_name(f".{path.name}.{os.getpid()}.part")
-
-
-Table = tuple[list[str] | None, np.ndarray]
 
 
 def read_csv(path: pathlib.Path) -> Table:

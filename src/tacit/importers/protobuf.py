@@ -72,7 +72,7 @@ def _read_file(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ModelError(
-            f"the model `{path.name}` cannot be read: {error.strerror}",
+            f"the model `{path.name}` cannot be read: {(error.strerror or 'failed').lower()}",
             hint="check the path and its permissions",
         ) from error
 

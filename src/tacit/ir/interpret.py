@@ -81,7 +81,8 @@ def _checked(value: Value, given: Array) -> Array:
     )
     if not fits:
         raise ShapeError(
-            f"input `{value.name}` must have shape ({', '.join(expected)}). Got {array.shape} instead."
+            f"input `{value.name}` must have shape ({', '.join(expected)}). Got {array.shape} instead.",
+            hint="give one row per sample and one column per feature: no row numbers, no target",
         )
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise DataError(

@@ -23,7 +23,7 @@ from tacit.backends.ckks.program import Program
 from tacit.backends.ckks.public import MAX_LATENCY_BATCH, PublicPlan
 from tacit.backends.ckks.ranges import Model, lower
 from tacit.backends.ckks.region import Region, calibrate
-from tacit.errors import DataError, DepthError, InvalidParameterError, PrecisionError, TacitError
+from tacit.errors import DataError, DepthError, PrecisionError, TacitError
 from tacit.ir.graph import Graph
 from tacit.ir.interpret import interpret
 
@@ -121,16 +121,12 @@ class CkksBackend:
         if calibration is None:
             raise DataError(
                 "`ckks` needs calibration data: without them no error bound can be promised",
-                hint="pass `calibration=` some hundred samples like those to come",
+                hint="pass `calibration=` (in a shell `--calibration`) some hundred samples like those to come",
             )
         data = np.asarray(calibration, dtype=np.float64).reshape(len(calibration), prod(part.input_shape))
         region = calibrate(data, exact=part.is_exact)
         gain = tail_gain(part.tail)
         if max_error is not None:
-            if not np.isfinite(max_error) or max_error <= 0:
-                raise InvalidParameterError(
-                    f"the 'max_error' parameter must be > 0. Got {max_error} instead."
-                )
             *first, last = _layouts(batch)
             for layouts in first:
                 with contextlib.suppress(PrecisionError, DepthError):
@@ -160,7 +156,7 @@ class CkksBackend:
         """``tolerance``: largest error of the decrypted scores."""
         model = lower(part, region, APPROXIMATION_SHARE * tolerance)
         found: list[CkksCandidate] = []
-        failures: list[str] = []
+        failures: list[float] = []
         for layout in layouts:
             options = self._layout(
                 graph, part, region, gain, model, tolerance, layout, batch, threads, failures
@@ -175,7 +171,7 @@ class CkksBackend:
                 hint="use fewer layers, square instead of ReLU, or a larger max_error",
             )
         raise PrecisionError(
-            f"no parameter set keeps the error of the scores within {tolerance:.2g}: best was {min(failures)}",
+            f"no parameter set keeps the error of the scores within {tolerance:.2g}: best was {min(failures):.2g}",
             hint="allow a larger max_error, calibrate on a narrower range, or use a shallower model",
         )
 
@@ -190,7 +186,7 @@ class CkksBackend:
         layout: str,
         batch: int,
         threads: int,
-        failures: list[str],
+        failures: list[float],
     ) -> list[CkksCandidate]:
         """Candidates of the smallest ring that has any."""
         switches = layout == "latency" or not model.is_affine
@@ -208,7 +204,7 @@ class CkksBackend:
                     continue
                 error = noise + float(model.error.max())
                 if error > tolerance:
-                    failures.append(f"{error:.2g}")
+                    failures.append(error)
                     continue
                 carried = (
                     program.input.samples

@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from math import prod
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ from tacit.errors import (
     PeerMisbehavedError,
     PrecisionError,
     ShapeError,
+    UsageError,
 )
 from tacit.ir.interpret import interpret
 
@@ -76,6 +77,12 @@ class Owner:
         message = seal("keys", {"plan": bytes.fromhex(self.plan.plan_id), "key": self._key_id, "body": body})
         self.key_bytes = len(message)
         return message
+
+    def __reduce__(self) -> NoReturn:
+        raise UsageError(
+            "an owner holds a secret key: it is neither copied nor pickled",
+            hint="send what `evaluation_keys()` and `encrypt(X)` return",
+        )
 
     def batches(self, X: npt.ArrayLike) -> Iterator[FloatArray]:
         """The samples in pieces of which each fits one request, in order; shapes are checked here."""
@@ -181,7 +188,10 @@ class Owner:
         shape = self.plan.input_shape
         if array.ndim != 1 + len(shape) or array.shape[1:] != shape:
             wanted = ", ".join(["n", *map(str, shape)])
-            raise ShapeError(f"samples must have shape ({wanted}). Got {array.shape} instead.")
+            raise ShapeError(
+                f"samples must have shape ({wanted}). Got {array.shape} instead.",
+                hint="give one row per sample and one column per feature: no row numbers, no target",
+            )
         if not len(array):
             raise ShapeError("a request holds at least one sample. Got 0 instead.")
         if not np.isfinite(array).all():

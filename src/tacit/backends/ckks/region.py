@@ -51,7 +51,7 @@ class Region:
         if outside.any():
             sample, feature = (int(i) for i in np.argwhere(outside)[0])
             raise DataRangeError(
-                f"feature {feature} of sample {sample} is outside the calibrated range",
+                f"feature {feature} of sample {sample} (counted from 0) is outside the calibrated range",
                 hint="recalibrate the plan with samples like this one, or leave the sample out",
             )
         deviations = np.abs(x - self.mean) / self.radius
@@ -60,7 +60,7 @@ class Region:
             sample = int(np.argmax(norms > self.ball))
             feature = int(np.argmax(deviations[sample]))
             raise DataRangeError(
-                f"sample {sample} is outside the calibrated region; feature {feature} deviates most",
+                f"sample {sample} is outside the calibrated region; feature {feature} deviates most (counted from 0)",
                 hint="recalibrate the plan with samples like this one, or leave the sample out",
             )
 
