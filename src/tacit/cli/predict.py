@@ -81,9 +81,7 @@ def command(
         output.show(table(values, answer.labels, names))
     output.show(summary(len(samples), out, answer.report, own=calibration is None and protection != "clear"))
     if names[0].startswith("probabilities") and answer.report.error_bound >= USELESS_BOUND:
-        output.show(
-            "so wide a promise says little about a probability: calibrate without outliers, or set `--max-error`"
-        )
+        output.show("so wide a promise says little about a probability: calibrate without outliers")
 
 
 def column_names(graph: Any, width: int) -> list[str]:
