@@ -93,7 +93,7 @@ def shape_rows(shape: Shape, tasks: list[str], *, budget_s: float) -> Iterator[R
     x, y = rng.uniform(-1, 1, (2, 1 << literal.log_n - 1))
     tacit = TacitEngine(literal, x, y, threads=1, rotations=shape.rotations)
     version = seal_version()
-    seal, absence = None, "tenseal is not installed: pip install 'tacit[peers]'"
+    seal, absence = None, "tenseal is not installed: pip install tenseal"
     if version and shape.seal_special is None:
         absence = "SEAL's 128 bit table ends at N = 2^15"
     elif version and shape.seal_special is not None:

@@ -180,7 +180,7 @@ def _rows(
             task=task,
             shape="",
             system=name,
-            note="absent: tenseal is not installed: pip install 'tacit[peers]'",
+            note="absent: tenseal is not installed: pip install tenseal",
         )
 
 

@@ -53,6 +53,8 @@ def test_refusals() -> None:
         (InvalidParameterError, -1, 40),
         (InvalidParameterError, 2, 46),
         (InvalidParameterError, 2, 19),
+        (InvalidParameterError, 300, 40),
+        (InvalidParameterError, 1.5, 40),
         (DepthError, 60, 40),
     ):
         with pytest.raises(error):

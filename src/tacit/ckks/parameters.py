@@ -11,6 +11,7 @@ from tacit.errors import DepthError, InsecureParameterError, InvalidParameterErr
 __all__ = ["Parameters", "parameters"]
 
 _RINGS = range(12, 17)
+_LARGEST_DEPTH = 70
 _LARGEST_PRIME = 50
 
 
@@ -102,10 +103,14 @@ def parameters(
     but at least three, that the security table allows. Raises InvalidParameterError for a size out of range and
     DepthError when no ring up to N = 2^16 is large enough.
     """
-    if depth < 0:
-        raise InvalidParameterError(f"the 'depth' parameter must be >= 0; got {depth} instead")
-    if not 20 <= log_scale <= 45:
-        raise InvalidParameterError(f"the 'log_scale' parameter must be in [20, 45]; got {log_scale} instead")
+    if isinstance(depth, bool) or not isinstance(depth, int) or not 0 <= depth <= _LARGEST_DEPTH:
+        raise InvalidParameterError(
+            f"the 'depth' parameter must be an integer from 0 to {_LARGEST_DEPTH}; got {depth!r} instead"
+        )
+    if isinstance(log_scale, bool) or not isinstance(log_scale, int) or not 20 <= log_scale <= 45:
+        raise InvalidParameterError(
+            f"the 'log_scale' parameter must be an integer in [20, 45]; got {log_scale!r} instead"
+        )
     room = _LARGEST_PRIME - 1 - log_scale
     log_bound = min(6, room) if log_bound is None else log_bound
     if not 1 <= log_bound <= room:

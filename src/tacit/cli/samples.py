@@ -208,9 +208,7 @@ def import_parquet() -> tuple[Any, Any]:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        raise InvalidParameterError(
-            "reading parquet needs pyarrow", hint="pip install 'tacit[parquet]'"
-        ) from None
+        raise InvalidParameterError("reading parquet needs pyarrow", hint="pip install pyarrow") from None
     return pyarrow, pyarrow.parquet
 
 
