@@ -176,6 +176,9 @@ class PeerIncompatibleError(PeerError):
 
     code = "peer-incompatible"
 
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint or "both sides need the same version of Tacit, plan and keys")
+
 
 class PeerMisbehavedError(PeerError):
     """The other party sent a message that no honest peer sends."""
@@ -187,6 +190,11 @@ class MalformedMessageError(PeerMisbehavedError):
     """Bytes that are truncated, tampered with, non-canonical, degenerate or too large."""
 
     code = "malformed-message"
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(
+            message, hint=hint or "ask the sender for the same bytes again, and check the channel"
+        )
 
 
 class InternalError(TacitError):
