@@ -14,7 +14,7 @@ import numpy.typing as npt
 from tacit._native import Ciphertext, Parameters, SecretKey
 from tacit.backends.answer import Answer, Report
 from tacit.backends.ckks.envelope import open_envelope, seal
-from tacit.backends.ckks.layout import ReplicatedLayout
+from tacit.backends.ckks.layout import ColumnLayout, ReplicatedLayout
 from tacit.backends.ckks.public import PublicPlan
 from tacit.errors import (
     DataError,
@@ -99,7 +99,7 @@ class Owner:
             )
         plan.region.check(data)
         units = plan.region.normalise(data)
-        if isinstance(plan.input, ReplicatedLayout):
+        if not isinstance(plan.input, ColumnLayout):
             vectors: list[npt.NDArray[Any]] = [plan.input.pack(unit) for unit in units]
         else:
             padded = np.empty((plan.batch, plan.features))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from tacit.backends.ckks.matrix import Matrix
 from tacit.errors import NoAdmissiblePlanError, ShapeError, UnsupportedOpError
 from tacit.ir.graph import Graph, Node, infer_values
 from tacit.ir.interpret import interpret
@@ -22,15 +23,18 @@ FloatArray = npt.NDArray[np.float64]
 
 _CHUNK = 256
 """Basis vectors that are pushed through an affine subgraph at once."""
+_DUST = 2.0**-44
+"""Part of a bias below which a difference of two images is rounding and no entry."""
 
 
 @dataclass(frozen=True, eq=False)
 class Affine:
-    """z = matrix · h + bias, between flattened values. ``matrix``: (outputs, inputs)."""
+    """z = matrix · h + bias, between flattened values. ``matrix``: (outputs, inputs); ``shape``: of z, unflattened."""
 
-    matrix: FloatArray
+    matrix: Matrix
     bias: FloatArray
     name: str = ""
+    shape: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +101,7 @@ def partition(graph: Graph) -> Partition:
         affines.append(_lower(graph, source, (entry,)))
         activations.append(_activation(graph, entry, exit_value))
         source = exit_value
-    if not all(affine.matrix.any() for affine in affines):
+    if not all(affine.matrix.data.any() for affine in affines):
         raise NoAdmissiblePlanError(
             "the model gives the same answer for every input: there is nothing to protect",
             hint="check that the model was fitted",
@@ -306,19 +310,61 @@ def _kind(inner: Graph, entry: str) -> str:
 
 
 def _lower(graph: Graph, source: str, targets: tuple[str, ...]) -> Affine:
-    """Composes an affine subgraph into one matrix, by running it on the origin and on every unit vector."""
+    """Composes an affine subgraph into one sparse matrix, by running it on the origin and on every unit vector.
+
+    Which entries are stored is found on a copy of the graph with random weights: an entry that only happens to be zero
+    is stored, one that no weights could make other than zero is not.
+    """
     part = graph.subgraph([source], targets)
     shape = tuple(int(size) for size in graph.values[source].shape if size is not None)
     width = int(np.prod(shape, dtype=np.int64))
+    bias, linear = _images(part, targets, shape, width)
+    _, pattern = _images(_with_random_weights(part), targets, shape, width)
+    pieces, rows = [], []
+    for start in range(0, width, _CHUNK):
+        stop = min(width, start + _CHUNK)
+        columns, outputs = np.nonzero(pattern(start, stop))
+        pieces.append(np.stack([outputs, columns + start]))
+        rows.append(linear(start, stop)[columns, outputs])
+    places = np.concatenate(pieces, axis=1)
+    order = np.lexsort((places[1], places[0]))
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(places[0], minlength=bias.size))])
+    matrix = Matrix(
+        (np.concatenate(rows)[order], places[1][order].astype(np.int32), indptr.astype(np.int32)),
+        shape=(bias.size, width),
+    )
+    name = next((n.name or n.output for n in reversed(part.nodes)), source)
+    result = graph.values[targets[0]].shape if len(targets) == 1 else (None, bias.size)
+    return Affine(matrix, bias, name, tuple(int(size) for size in result if size is not None))
+
+
+def _images(
+    part: Graph, targets: tuple[str, ...], shape: tuple[int, ...], width: int
+) -> tuple[FloatArray, Callable[[int, int], FloatArray]]:
+    """The image of the origin, and those of unit vectors start … stop less that: (stop - start, outputs)."""
 
     def run(batch: FloatArray) -> FloatArray:
         outputs = interpret(part, batch.reshape(len(batch), *shape))
         return np.concatenate([outputs[name].reshape(len(batch), -1) for name in targets], axis=1)
 
     bias = run(np.zeros((1, width)))[0]
-    matrix = np.empty((bias.size, width))
-    for start in range(0, width, _CHUNK):
-        stop = min(width, start + _CHUNK)
-        matrix[:, start:stop] = run(np.eye(stop - start, width, k=start)).T - bias[:, None]
-    name = next((n.name or n.output for n in reversed(part.nodes)), source)
-    return Affine(matrix, bias, name)
+
+    def linear(start: int, stop: int) -> FloatArray:
+        images: FloatArray = run(np.eye(stop - start, width, k=start)) - bias
+        images[np.abs(images) <= _DUST * (np.abs(bias) + 1e-300)] = 0.0
+        return images
+
+    return bias, linear
+
+
+def _with_random_weights(part: Graph) -> Graph:
+    """The graph with every number that may be secret replaced by another one, none near zero."""
+    rng = np.random.default_rng(0)
+    constants = {
+        name: rng.uniform(0.5, 1.5, array.shape)
+        if graph_value.owner == "provider" and array.dtype == np.float64
+        else array
+        for name, array in part.constants.items()
+        for graph_value in (part.values[name],)
+    }
+    return replace(part, constants=constants)

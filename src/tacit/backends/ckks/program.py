@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tacit.backends.ckks.layout import ColumnLayout, ReplicatedLayout
+from tacit.backends.ckks.layout import ColumnLayout, ReplicatedLayout, WindowLayout
 from tacit.backends.ckks.linear import SlotMap
 from tacit.backends.ckks.polynomial import recipe
 
@@ -64,7 +64,7 @@ class Program:
     """``level``, ``scale``: of the input ciphertexts. ``output_scale``: of the results, which are at level 0."""
 
     stages: tuple[Stage, ...]
-    input: ReplicatedLayout | ColumnLayout
+    input: ReplicatedLayout | WindowLayout | ColumnLayout
     output: ReplicatedLayout | ColumnLayout
     level: int
     scale: float

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from tacit.backends.base import Sight
 from tacit.backends.ckks.envelope import read_cbor
-from tacit.backends.ckks.layout import ColumnLayout, ReplicatedLayout
+from tacit.backends.ckks.layout import ColumnLayout, ReplicatedLayout, WindowLayout
 from tacit.backends.ckks.region import Region
 from tacit.errors import (
     InvalidParameterError,
@@ -65,7 +65,7 @@ class PublicPlan:
     log_p: tuple[int, ...]
     log_scale: int
     layout: str
-    input: ReplicatedLayout | ColumnLayout
+    input: ReplicatedLayout | WindowLayout | ColumnLayout
     output: ReplicatedLayout | ColumnLayout
     input_shape: tuple[int, ...]
     batch: int
@@ -197,7 +197,7 @@ def _read(fields: dict[str, Any]) -> PublicPlan:
         log_p=tuple(_integer(bits, 1, 64) for bits in parameters["log_p"]),
         log_scale=_integer(parameters["log_scale"], 1, 64),
         layout=_text(fields["layout"]),
-        input=_layout_from_dict(fields["input"]),
+        input=_input_from_dict(fields["input"]),
         output=_layout_from_dict(fields["output"]),
         input_shape=_shape(fields["input_shape"]),
         batch=_integer(fields["batch"], 1, 1 << 24),
@@ -227,8 +227,11 @@ def _read(fields: dict[str, Any]) -> PublicPlan:
 def _check(plan: PublicPlan) -> None:
     """What holds between the fields. Raises ``InvalidParameterError``, ``ShapeError`` or ``ModelError``."""
     slots = 1 << (plan.log_n - 1)
-    kind = {"latency": ReplicatedLayout, "throughput": ColumnLayout}.get(plan.layout)
-    if kind is None or type(plan.input) is not kind or type(plan.output) is not kind:
+    kinds = {
+        "latency": ((ReplicatedLayout, WindowLayout), ReplicatedLayout),
+        "throughput": ((ColumnLayout,), ColumnLayout),
+    }.get(plan.layout)
+    if kinds is None or type(plan.input) not in kinds[0] or type(plan.output) is not kinds[1]:
         raise InvalidParameterError("the layouts of the plan do not fit each other")
     if plan.input.slots != slots or plan.output.slots != slots or plan.level != len(plan.log_q) - 1:
         raise InvalidParameterError("layouts or level of the plan do not fit its parameters")
@@ -265,7 +268,16 @@ def _check(plan: PublicPlan) -> None:
         raise ShapeError("the tail of the plan takes float batches")
 
 
-def _layout_to_dict(layout: ReplicatedLayout | ColumnLayout) -> dict[str, Any]:
+def _layout_to_dict(layout: ReplicatedLayout | WindowLayout | ColumnLayout) -> dict[str, Any]:
+    if isinstance(layout, WindowLayout):
+        return {
+            "shape": list(layout.shape),
+            "slots": layout.slots,
+            "block": layout.block,
+            "width": layout.width,
+            "step": list(layout.step),
+            "windows": [list(window) for window in layout.windows],
+        }
     if isinstance(layout, ColumnLayout):
         return {"size": layout.size, "slots": layout.slots, "complex": layout.is_complex}
     return {
@@ -277,6 +289,33 @@ def _layout_to_dict(layout: ReplicatedLayout | ColumnLayout) -> dict[str, Any]:
         "step": layout.step,
         "folded": layout.is_complex,
     }
+
+
+def _input_from_dict(fields: dict[str, Any]) -> ReplicatedLayout | WindowLayout | ColumnLayout:
+    if "windows" not in fields:
+        return _layout_from_dict(fields)
+    channels, height, width = (_integer(size, 1, MAX_FEATURES) for size in fields["shape"])
+    if channels * height * width > MAX_FEATURES:
+        raise ShapeError("the input layout of the plan is too large")
+    vertical, horizontal = (_integer(step, 1, 1 << 10) for step in fields["step"])
+    windows = []
+    for window in fields["windows"]:
+        c, dy, dx = window
+        windows.append(
+            (
+                _integer(c, -1, channels - 1),
+                _integer(dy, -(1 << 16), 1 << 16),
+                _integer(dx, -(1 << 16), 1 << 16),
+            )
+        )
+    return WindowLayout(
+        (channels, height, width),
+        _integer(fields["slots"], 8, 1 << 16),
+        _integer(fields["block"], 1, 1 << 16),
+        _integer(fields["width"], 1, 1 << 16),
+        (vertical, horizontal),
+        tuple(windows),
+    )
 
 
 def _layout_from_dict(fields: dict[str, Any]) -> ReplicatedLayout | ColumnLayout:
