@@ -130,7 +130,7 @@ def lower(part: Partition, region: Region, tolerance: float, observed: Observed 
         bias: FloatArray = affine.bias + (affine.matrix @ shift if index == 0 else 0.0)
         here = ranges[index]
         if index:
-            error = absolute(affine.matrix) @ error
+            error = np.asarray(absolute(affine.matrix) @ error)
         if index == len(part.activations):
             bound = np.maximum(np.abs(here.low), np.abs(here.high)) + error
             unit = 2.0 ** ceil(log2(max(float(bound.max()), 1e-300)))
