@@ -103,6 +103,7 @@ BROKEN: dict[str, tuple[Callable[[], Any], type[TacitError], str]] = {
     "branch": (_branch, UnsupportedOpError, "If"),
     "old opset": (lambda: _changed(_set_opset(6)), UnsupportedOpError, "opset 6"),
     "future opset": (lambda: _changed(_set_opset(999)), UnsupportedOpError, "opset 999"),
+    "too many dimensions": (lambda: _single("Unsqueeze", [np.arange(1, 80)]), ModelError, "32 dimensions"),
     "NaN weights": (lambda: _weights(float("nan")), ModelError, "`w1` holds NaN"),
     "infinite weights": (lambda: _weights(float("inf")), ModelError, "`w1` holds NaN or inf"),
     "no output": (

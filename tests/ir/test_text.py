@@ -108,6 +108,8 @@ REFUSED: dict[str, tuple[str, str]] = {
         EXPECTED.replace("[?, 2] owner", f"[?, {'9' * 5000}] owner"),
         "malformed|holds at most",
     ),
+    "endless attributes": (EXPECTED.replace("{axis=1, ", "{" + "a" * 300_000 + ", "), "malformed"),
+    "endless lists": (EXPECTED.replace("{axis=1, ", "{" + "a=[1, " * 100_000), "malformed"),
     "attributes twice": (EXPECTED.replace("{axis=1, ", "{axis=1, axis=1, "), "canonical"),
 }
 

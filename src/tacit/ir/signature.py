@@ -17,6 +17,7 @@ from tacit.errors import ModelError, ShapeError
 
 __all__ = [
     "MAX_ELEMENTS",
+    "MAX_RANK",
     "Array",
     "Attribute",
     "AttributeSpec",
@@ -32,6 +33,9 @@ __all__ = [
 
 MAX_ELEMENTS = 1 << 28
 """Most numbers per sample that a value may hold (2 GiB of float64)."""
+
+MAX_RANK = 32
+"""Most dimensions of a value: half of what NumPy takes."""
 
 Array = npt.NDArray[Any]
 Attribute = int | float | str | tuple[int, ...]
@@ -53,6 +57,8 @@ class TensorType:
                 f"only the first dimension may be the batch. Got shape {self.shape} instead.",
                 hint="export the model with fixed sizes for every dimension but the first",
             )
+        if len(self.shape) > MAX_RANK:
+            raise ShapeError(f"a value has at most {MAX_RANK} dimensions. Got {len(self.shape)} instead.")
         if any(size is not None and size < 0 for size in self.shape):
             raise ShapeError(f"dimensions must be >= 0. Got shape {self.shape} instead.")
         if prod(size for size in self.shape if size is not None) > MAX_ELEMENTS:

@@ -45,6 +45,9 @@ _HEADER = "tacit graph 1"
 _STORED = {"float64": "<f8", "int64": "<i8", "bool": "|b1"}
 _STRING = r'"(?:[^"\\]|\\.)*"'
 _SHAPE = r"\[[?0-9, ]*\]"
+_ITEM = rf"\[[-0-9, ]*\]|{_STRING}|[-+.\w]+"
+_ATTRIBUTES = rf"(?:\w+=(?:{_ITEM})(?:, \w+=(?:{_ITEM}))*)?"
+"""Matched as a whole before it is cut into pieces, so that no text makes the cutting slow."""
 _LINES = {
     "name": re.compile(rf"({_STRING})"),
     "metadata": re.compile(rf"({_STRING}) ({_STRING})"),
@@ -52,7 +55,7 @@ _LINES = {
     "class": re.compile(rf"({_STRING}|-?\d{{1,19}})"),
     "input": re.compile(rf"({_STRING}) (float64|int64|bool) ({_SHAPE}) (owner|provider|public)"),
     "constant": re.compile(rf"({_STRING}) (float64|int64|bool|str) ({_SHAPE}) (provider|public) (.*)"),
-    "node": re.compile(rf"({_STRING}) = (\w+)\(((?:{_STRING}(?:, )?)*)\) (\{{[^{{}}]*\}}) ({_STRING})"),
+    "node": re.compile(rf"({_STRING}) = (\w+)\(((?:{_STRING}(?:, )?)*)\) \{{({_ATTRIBUTES})\}} ({_STRING})"),
     "output": re.compile(rf"({_STRING})"),
     "role": re.compile(rf"({_STRING}) ({_STRING})"),
 }
@@ -171,7 +174,7 @@ def _read_node(groups: tuple[str, ...]) -> Node:
     output, op, operands, attributes, name = groups
     names = [_unquote(item) for item in re.findall(_STRING, operands)]
     read: dict[str, Attribute] = {}
-    for key, item in re.findall(rf"(\w+)=(\[[^\]]*\]|{_STRING}|[^,}}]+)", attributes):
+    for key, item in re.findall(rf"(\w+)=({_ITEM})", attributes):
         read[key] = _read_attribute(item)
     return Node(op, tuple(names), _unquote(output), read, _unquote(name))
 
