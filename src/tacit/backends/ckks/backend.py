@@ -17,13 +17,16 @@ from tacit.backends.base import Cost, Declaration, Sight
 from tacit.backends.ckks.bound import tail_gain, worst_noise
 from tacit.backends.ckks.compiled import Compiled
 from tacit.backends.ckks.costs import predict
+from tacit.backends.ckks.forest import Forest, import_forest
+from tacit.backends.ckks.forest_search import margin_of_range, plan_forest
 from tacit.backends.ckks.layout import ColumnLayout, power_of_two
 from tacit.backends.ckks.levels import MAX_LOG_QP, Chain, chains, moduli, schedule
 from tacit.backends.ckks.partition import Partition, partition
 from tacit.backends.ckks.program import Program
 from tacit.backends.ckks.public import MAX_LATENCY_BATCH, PublicPlan
 from tacit.backends.ckks.ranges import Model, Observed, lower
-from tacit.backends.ckks.region import Region, calibrate
+from tacit.backends.ckks.region import Region, calibrate, calibrate_ranks
+from tacit.backends.ckks.selection import Selection
 from tacit.errors import DataError, DepthError, InvalidParameterError, PrecisionError, TacitError
 from tacit.ir.graph import Graph
 from tacit.ir.interpret import interpret
@@ -61,7 +64,7 @@ class CkksCandidate:
     graph: Graph
     part: Partition
     region: Region
-    model: Model
+    model: Model | Selection
     chain: Chain
     program: Program
     declaration: Declaration
@@ -104,6 +107,8 @@ class CkksCandidate:
             score_error=self.score_error,
             error_bound=self.declaration.error_bound,
             tail=self.part.tail,
+            doubt=self.model.limit + self.slot_noise if isinstance(self.model, Selection) else None,
+            margin=self.model.comparison.margin if isinstance(self.model, Selection) else None,
             sights=self.declaration.sights,
             assumptions=self.declaration.assumptions,
         )
@@ -129,15 +134,17 @@ class CkksBackend:
         Raises ``UnsupportedOpError`` for what does not run encrypted, ``DataError`` without calibration data,
         ``DepthError`` when no secure chain is long enough, ``PrecisionError`` when none is precise enough.
         """
-        part = partition(graph)
+        found = import_forest(graph)
+        part = partition(graph) if found is None else found[0]
         if calibration is None:
             raise DataError(
                 "`ckks` needs calibration data: without them no error bound can be promised",
                 hint="pass `calibration=` some hundred samples like those to come",
             )
         data = np.asarray(calibration, dtype=np.float64).reshape(len(calibration), prod(part.input_shape))
-        region = calibrate(data, exact=part.is_exact)
+        region = calibrate(data, exact=part.is_exact) if found is None else calibrate_ranks(data)
         gain = tail_gain(part.tail)
+        forest = None if found is None else found[1]
         sources: list[Observed | None] = [None]
         if part.is_exact and part.activations:
             sources.append(Observed(data[:CALIBRATION_SAMPLES]))
@@ -149,11 +156,15 @@ class CkksBackend:
             tolerances: tuple[float, ...] = (max_error / gain,)
         else:
             span = _score_span(graph, part, data)
-            relatives = TOLERANCES if part.is_exact else TOLERANCES[1:]
+            relatives = TOLERANCES if part.is_exact and forest is None else TOLERANCES[1:]
             tolerances = tuple(relative * span for relative in relatives)
         problem: TacitError | None = None
         for layouts, observed, tolerance in product(_layouts(batch), sources, tolerances):
             try:
+                if forest is not None:
+                    return _forest(
+                        graph, part, forest, region, data, gain, tolerance, batch, threads, layouts
+                    )
                 return self._search(graph, part, region, gain, tolerance, batch, threads, layouts, observed)
             except (PrecisionError, DepthError) as error:
                 problem = error
@@ -267,6 +278,75 @@ def _tried(model: Model, chain: Chain, layout: str) -> tuple[Program, float | No
         return program, model.unit * worst_noise(program, chain, q, p)
     except PrecisionError:
         return program, None
+
+
+def _forest(
+    graph: Graph,
+    part: Partition,
+    forest: Forest,
+    region: Region,
+    data: FloatArray,
+    gain: float,
+    tolerance: float,
+    batch: int,
+    threads: int,
+    layouts: tuple[str, ...],
+) -> Sequence[CkksCandidate]:
+    """The cheapest chain for each packing of a forest. Raises as ``CkksBackend.candidates`` does."""
+    found: list[CkksCandidate] = []
+    problem: TacitError | None = None
+    for layout in layouts:
+        try:
+            plans = plan_forest(forest, region, data, tolerance, layout)
+        except (PrecisionError, DepthError) as error:
+            problem = error
+            continue
+        options = []
+        for plan in plans:
+            chain, program = plan.chain, plan.program
+            q, _ = moduli(chain.log_n, chain.log_q, chain.log_p)
+            carried = (
+                program.input.samples
+                if isinstance(program.input, ColumnLayout)
+                else min(batch, MAX_LATENCY_BATCH)
+            )
+            cost = predict(program, chain, q, batch=carried, threads=threads)
+            declaration = _declare(part, chain, program, cost, plan.score_error * gain, None)
+            widest = margin_of_range(plan, region)
+            declaration = replace(
+                declaration,
+                sights=(
+                    *(sight for sight in declaration.sights if sight.what != "calibrated region"),
+                    Sight("calibrated region", ("provider", "owner"), "box, mean and ranks of the features"),
+                    Sight("doubt", ("owner",), "that a comparison was close, and how close"),
+                ),
+                details={
+                    **declaration.details,
+                    "comparison_margin": plan.model.comparison.margin,
+                    "comparison_margin_of_range": widest,
+                    "comparisons": "·".join(map(str, plan.model.comparison.degrees)),
+                    "calibration_rows": len(data),
+                    "calibration_rows_within_margin": plan.close,
+                },
+            )
+            options.append(
+                CkksCandidate(
+                    graph,
+                    part,
+                    region,
+                    plan.model,
+                    chain,
+                    program,
+                    declaration,
+                    plan.noise,
+                    plan.score_error,
+                    carried,
+                )
+            )
+        found.append(min(options, key=_seconds_with_bytes))
+    if not found:
+        raise problem or DepthError("no chain was tried")
+    return found
 
 
 def _seconds_with_bytes(candidate: CkksCandidate) -> float:

@@ -13,7 +13,7 @@ from tacit.backends.ckks.executor import Executor
 from tacit.backends.ckks.layout import ColumnLayout
 from tacit.backends.ckks.levels import Chain
 from tacit.backends.ckks.meter import Meter, MeteredCiphertext
-from tacit.backends.ckks.program import MapStage, Program
+from tacit.backends.ckks.program import LeafStage, MapStage, Program, QuadraticMapStage
 
 __all__ = ["predict"]
 
@@ -43,11 +43,16 @@ def predict(program: Program, chain: Chain, q: Sequence[float], *, batch: int, t
     keys = _key_bytes(program, chain)
     encrypting = inputs * (len(chain.log_q) * 3 * meter.transform + n * log2(n) * 4e-9 + n * 30e-9)
     rows = sum(
-        len(s.map.diagonals) * (s.level + 1 + len(chain.log_p))
+        len(s.map.diagonals)
+        * (2 if isinstance(s, QuadraticMapStage) else 1)
+        * (s.level + 1 + len(chain.log_p))
         for s in program.stages
-        if isinstance(s, MapStage)
+        if isinstance(s, MapStage | QuadraticMapStage)
     )
     memory = 8 * n * (rows + len(chain.log_q) + len(chain.log_p)) + 2 * keys + 2 * up
+    for stage in program.stages:
+        if isinstance(stage, LeafStage):
+            memory += 16 * n * 2 * len(stage.paths) * (stage.level + 1)
     return Cost(
         samples=batch,
         seconds=seconds,

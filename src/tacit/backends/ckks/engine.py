@@ -32,6 +32,7 @@ class EncryptedEngine:
         self.rescale = evaluator.rescale
         self.drop_level = evaluator.drop_level
         self.conjugate = evaluator.conjugate
+        self.rotate = evaluator.rotate
         self.rotate_sum = evaluator.rotate_sum
         self.linear = evaluator.linear
         self.linear_combinations = evaluator.linear_combinations
@@ -46,6 +47,10 @@ class EncryptedEngine:
 
     def note_bound(self, ct: Ciphertext, bound: FloatArray | float) -> Ciphertext:
         """Bounds matter to the simulator only."""
+        return ct
+
+    def absorb(self, ct: Ciphertext, noise: float) -> Ciphertext:
+        """Noise that the next stage was made for; it matters to the simulator only."""
         return ct
 
     def __repr__(self) -> str:

@@ -85,6 +85,9 @@ class Meter:
     def note_bound(self, ct: MeteredCiphertext, bound: FloatArray | float) -> MeteredCiphertext:
         return ct
 
+    def absorb(self, ct: MeteredCiphertext, noise: float) -> MeteredCiphertext:
+        return ct
+
     def add(self, a: MeteredCiphertext, b: MeteredCiphertext) -> MeteredCiphertext:
         self.spend(self.rows(2 * (a.level + 1)))
         return a
@@ -122,6 +125,10 @@ class Meter:
 
     def drop_level(self, ct: MeteredCiphertext, level: int) -> MeteredCiphertext:
         return replace(ct, level=level)
+
+    def rotate(self, ct: MeteredCiphertext, k: int) -> MeteredCiphertext:
+        self.spend(self.rotation(ct.level))
+        return ct
 
     def rotate_sum(self, ct: MeteredCiphertext, steps: Sequence[int]) -> MeteredCiphertext:
         for _ in steps:

@@ -17,7 +17,7 @@ from tacit.errors import NoAdmissiblePlanError, ShapeError, UnsupportedOpError
 from tacit.ir.graph import Graph, Node, infer_values
 from tacit.ir.interpret import interpret
 
-__all__ = ["Activation", "Affine", "Partition", "partition"]
+__all__ = ["Activation", "Affine", "Partition", "affine_between", "cut_and_tail", "partition"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -74,21 +74,9 @@ def partition(graph: Graph) -> Partition:
             "encrypted prediction takes a model with one float input whose first dimension is the batch",
             hint="export the model with a single (batch, features) input",
         )
-    tail_nodes = _tail(graph)
-    produced = {node.output for node in graph.nodes if node.output not in tail_nodes}
-    read = {name for node in graph.nodes if node.output in tail_nodes for name in node.inputs}
-    wanted = read | set(graph.outputs)
+    cut, tail = cut_and_tail(graph)
     source = graph.inputs[0].name
-    cut = tuple(
-        name
-        for name in (source, *(node.output for node in graph.nodes))
-        if name in wanted and name not in tail_nodes and _is_secret(graph, name)
-    )
-    if not cut or cut == (source,):
-        raise NoAdmissiblePlanError(
-            "the model holds no secret of the provider: nothing would run encrypted",
-            hint="run this model in the clear, where its data are",
-        )
+    produced = {node.output for node in graph.nodes}
     encrypted = _ancestors(graph, cut, produced)
     affines: list[Affine] = []
     activations: list[Activation] = []
@@ -106,7 +94,6 @@ def partition(graph: Graph) -> Partition:
             "the model gives the same answer for every input: there is nothing to protect",
             hint="check that the model was fitted",
         )
-    tail = _published(graph.subgraph(cut, graph.outputs))
     return Partition(
         affines=tuple(affines),
         activations=tuple(activations),
@@ -114,6 +101,35 @@ def partition(graph: Graph) -> Partition:
         tail=tail,
         input_shape=tuple(int(size) for size in graph.inputs[0].shape[1:] if size is not None),
     )
+
+
+def cut_and_tail(graph: Graph, *, inner: frozenset[str] = frozenset()) -> tuple[tuple[str, ...], Graph]:
+    """The values that the owner decrypts, and the tail that it runs on them; no value of ``inner`` is made by the tail.
+
+    Raises ``NoAdmissiblePlanError`` where nothing would run encrypted.
+    """
+    tail_nodes = _tail(graph, inner)
+    read = {name for node in graph.nodes if node.output in tail_nodes for name in node.inputs}
+    wanted = read | set(graph.outputs)
+    source = graph.inputs[0].name
+    cut = tuple(
+        name
+        for name in (source, *(node.output for node in graph.nodes))
+        if name in wanted and name not in tail_nodes and _is_secret(graph, name)
+    )
+    if not cut or cut == (source,):
+        raise NoAdmissiblePlanError(
+            "the model holds no secret of the provider: nothing would run encrypted",
+            hint="run this model in the clear, where its data are",
+        )
+    return cut, _published(graph.subgraph(cut, graph.outputs))
+
+
+def affine_between(graph: Graph, source: str, targets: tuple[str, ...]) -> Affine | None:
+    """The affine map from one value to others (flattened, one after the other); ``None`` where they are not affine."""
+    nodes = _ancestors(graph, targets, {node.output for node in graph.nodes}, above=source)
+    closure = _affine_closure(graph, source, nodes)
+    return _lower(graph, source, targets) if all(name in closure for name in targets) else None
 
 
 def _is_secret(graph: Graph, name: str) -> bool:
@@ -127,11 +143,11 @@ def _is_public(graph: Graph, name: str) -> bool:
     return structural or graph.values[name].owner == "public"
 
 
-def _tail(graph: Graph) -> set[str]:
+def _tail(graph: Graph, inner: frozenset[str]) -> set[str]:
     """Outputs of the nodes of the tail."""
     tail: set[str] = set()
     for node in reversed(graph.nodes):
-        if not _is_secret(graph, node.output):
+        if node.output in inner or not _is_secret(graph, node.output):
             continue
         public = all(_is_secret(graph, name) or _is_public(graph, name) for name in node.inputs)
         if public and all(user.output in tail for user in graph.users(node.output)):
@@ -146,11 +162,15 @@ def _published(tail: Graph) -> Graph:
     return replace(tail, values=values, public_constants=public, metadata={})
 
 
-def _ancestors(graph: Graph, targets: tuple[str, ...], produced: set[str]) -> tuple[Node, ...]:
-    """The secret nodes that the targets need, in order."""
+def _ancestors(
+    graph: Graph, targets: tuple[str, ...], produced: set[str], *, above: str = ""
+) -> tuple[Node, ...]:
+    """The secret nodes that the targets need, in order; the value ``above`` is taken as given."""
     needed = set(targets)
     nodes: list[Node] = []
     for node in reversed(graph.nodes):
+        if node.output == above:
+            continue
         if node.output in needed and node.output in produced and _is_secret(graph, node.output):
             nodes.append(node)
             needed.update(node.inputs)

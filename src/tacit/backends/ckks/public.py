@@ -56,6 +56,9 @@ class PublicPlan:
     ``relinearize``, ``conjugate``: levels of those keys. ``batch``: most samples of one request.
     ``slot_noise``: bound on the noise of a response slot, for the owner's checks. ``low``, ``high``: sound range of
     the decrypted values, in the order of ``tail``'s inputs. ``error_bound``: promised for the primary output.
+
+    ``doubt``: for models that compare, the limit of the last decrypted value, which is no score: samples above it are
+    not within the bound. ``margin``: the comparison margin, of half the range of a comparison's argument.
     """
 
     model: str
@@ -83,6 +86,8 @@ class PublicPlan:
     score_error: float
     error_bound: float
     tail: Graph
+    doubt: float | None = None
+    margin: float | None = None
     sights: tuple[Sight, ...] = ()
     assumptions: tuple[str, ...] = field(default=())
 
@@ -94,6 +99,11 @@ class PublicPlan:
     @property
     def features(self) -> int:
         return prod(self.input_shape)
+
+    @property
+    def scores(self) -> int:
+        """Decrypted values that the tail takes."""
+        return self.output.size - (self.doubt is not None)
 
     @property
     def needs_keys(self) -> bool:
@@ -139,12 +149,15 @@ class PublicPlan:
                 "radius": _bytes(self.region.radius),
                 "mean": _bytes(self.region.mean),
                 "ball": float(self.region.ball),
+                "knots": None if self.region.knots is None else _bytes(self.region.knots),
                 "low": _bytes(self.low),
                 "high": _bytes(self.high),
                 "slot_noise": float(self.slot_noise),
                 "score_error": float(self.score_error),
                 "error_bound": float(self.error_bound),
                 "tail": to_text(self.tail),
+                "doubt": None if self.doubt is None else float(self.doubt),
+                "margin": None if self.margin is None else float(self.margin),
                 "sights": [[s.what, list(s.who), s.note] for s in self.sights],
                 "assumptions": list(self.assumptions),
             },
@@ -186,8 +199,13 @@ class PublicPlan:
 
 def _read(fields: dict[str, Any]) -> PublicPlan:
     parameters = fields["parameters"]
+    centre = _array(fields["centre"])
     region = Region(
-        _array(fields["centre"]), _array(fields["radius"]), _array(fields["mean"]), _positive(fields["ball"])
+        centre,
+        _array(fields["radius"]),
+        _array(fields["mean"]),
+        _positive(fields["ball"]),
+        None if fields["knots"] is None else _array(fields["knots"]).reshape(centre.size, -1),
     )
     plan = PublicPlan(
         model=_text(fields["model"]),
@@ -215,6 +233,8 @@ def _read(fields: dict[str, Any]) -> PublicPlan:
         score_error=_positive(fields["score_error"]),
         error_bound=_positive(fields["error_bound"]),
         tail=_tail(_text(fields["tail"])),
+        doubt=None if fields["doubt"] is None else _positive(fields["doubt"]),
+        margin=None if fields["margin"] is None else _positive(fields["margin"]),
         sights=tuple(
             Sight(_text(w), tuple(_text(r) for r in who), _text(n)) for w, who, n in fields["sights"]
         ),
@@ -262,7 +282,9 @@ def _check(plan: PublicPlan) -> None:
         raise ModelError("the tail of the plan is too long or takes nothing")
     if any(name not in plan.tail.public_constants for name in plan.tail.constants):
         raise ModelError("the tail of the plan holds a constant that is not public")
-    if sum(value.features for value in plan.tail.inputs) != plan.output.size:
+    if region.knots is not None and not (region.knots.shape[1] >= 2 and (np.diff(region.knots) > 0).all()):
+        raise ShapeError("the knots of the plan's region do not ascend")
+    if sum(value.features for value in plan.tail.inputs) != plan.scores:
         raise ShapeError("the tail of the plan does not take what the program gives")
     if any(value.shape[:1] != (None,) or value.dtype != "float64" for value in plan.tail.inputs):
         raise ShapeError("the tail of the plan takes float batches")
