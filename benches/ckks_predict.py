@@ -12,6 +12,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 
+import forest
 import numpy as np
 from convolutional_models import Convolution, Dense, Layer, lenet, tutorial
 from convolutional_models import scores as scores_of
@@ -321,7 +322,10 @@ def rows(tasks: list[str], *, quick: bool, peers: bool) -> Iterator[Row]:
         "lenet": lenet_rows,
     }
     for task in tasks:
-        yield from makers[task](quick=quick, peers=peers)
+        if task in forest.TASKS:
+            yield from forest.rows(task, quick=quick, threads=THREADS)
+        else:
+            yield from makers[task](quick=quick, peers=peers)
 
 
 def main() -> int:
@@ -329,7 +333,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="one object per line instead of a table")
     parser.add_argument("--quick", action="store_true", help="end within 50 s; correctness is still checked")
-    parser.add_argument("--task", choices=TASKS, action="append", help="only this task; may be repeated")
+    parser.add_argument(
+        "--task", choices=TASKS + forest.TASKS, action="append", help="only this task; may be repeated"
+    )
     parser.add_argument(
         "--peers", action=argparse.BooleanOptionalAction, default=True, help="run the peers too"
     )
@@ -337,7 +343,8 @@ def main() -> int:
     options = parser.parse_args()
     facts = machine() | {"cpu_path": cpu_path(), "quick": options.quick}
     correct, lines = True, []
-    for row in rows(options.task or list(TASKS), quick=options.quick, peers=options.peers):
+    tasks = options.task or list(TASKS if options.quick else TASKS + forest.TASKS)
+    for row in rows(tasks, quick=options.quick, peers=options.peers):
         show(row, as_json=options.json)
         correct &= row.system != "tacit" or row.correct is not False
         lines.append(json.dumps(row.to_dict() | facts))
