@@ -156,9 +156,7 @@ class CkksBackend:
             tolerances: tuple[float, ...] = (max_error / gain,)
         else:
             span = _score_span(graph, part, data)
-            relatives = (
-                TOLERANCES[2:] if forest is not None else TOLERANCES if part.is_exact else TOLERANCES[1:]
-            )
+            relatives = TOLERANCES if part.is_exact and forest is None else TOLERANCES[1:]
             tolerances = tuple(relative * span for relative in relatives)
         problem: TacitError | None = None
         for layouts, observed, tolerance in product(_layouts(batch), sources, tolerances):

@@ -25,6 +25,7 @@ from tacit.backends.ckks.program import (
     Stage,
 )
 from tacit.backends.ckks.ranges import Model
+from tacit.errors import DepthError
 
 __all__ = ["MAX_LOG_QP", "Chain", "chains", "moduli", "schedule"]
 
@@ -193,6 +194,8 @@ def _primes(log_n: int, bits: int, count: int) -> tuple[int, ...]:
     candidate = before[-1] - step if before else ((1 << bits) - 2) // step * step + 1
     while not _is_prime(candidate):
         candidate -= step
+        if candidate < 2:
+            raise DepthError(f"there are no {count} primes of {bits} bits for ring degree 2^{log_n}")
     return (*before, candidate)
 
 
