@@ -112,11 +112,14 @@ Layer = Convolution | Dense | Square | Pool
 
 
 def scores(layers: list[Layer], x: Array) -> Array:
-    """(samples, 784) → (samples, 10), in float64."""
-    values: NDArray[np.floating] = x.reshape(-1, 1, 28, 28)
-    for layer in layers:
-        values = layer.forward(values)
-    return values.astype(np.float64)
+    """(samples, 784) → (samples, 10), in float64; a few at a time, as layers keep what they last read."""
+    parts = []
+    for start in range(0, len(x), 100):
+        values: NDArray[np.floating] = x[start : start + 100].reshape(-1, 1, 28, 28)
+        for layer in layers:
+            values = layer.forward(values)
+        parts.append(values.astype(np.float64))
+    return np.concatenate(parts)
 
 
 @cache
