@@ -50,7 +50,7 @@ class Shape:
 
 
 SHAPES = (
-    Shape("2^13 L3 dnum3", ckks.N13_DEPTH2, 50, 8),
+    Shape("2^13 L3 dnum3", ckks.N13_DEPTH2, 48, 8),
     Shape("2^14 L8 dnum3", ckks.N14_DEPTH7, 48, 8),
     Shape("2^15 L18 dnum3", ckks.N15_DEPTH17, 46, 4),
     # SEAL's table ends at 2^15.

@@ -12,17 +12,30 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 
+import forest
 import numpy as np
+from convolutional_models import Convolution, Dense, Layer, lenet, tutorial
+from convolutional_models import scores as scores_of
+from convolutional_models import to_onnx as convolutional_to_onnx
 from dense_models import Array, Network, images, logistic_regression, mlp, to_onnx
 from measurement import RESULTS, Row, Timing, alternate, machine, peak_rss_bytes, show
-from tenseal_models import Peer, tenseal_logistic, tenseal_logistic_batch, tenseal_mlp, tenseal_version
+from tenseal_models import (
+    Peer,
+    tenseal_convolution,
+    tenseal_logistic,
+    tenseal_logistic_batch,
+    tenseal_mlp,
+    tenseal_version,
+)
 
 import tacit
 from tacit._native import cpu_path
 
-TASKS = ("lr-30", "lr-30-batch", "mlp-784-128-10", "mlp-784-128-10-relu")
+TASKS = ("lr-30", "lr-30-batch", "mlp-784-128-10", "mlp-784-128-10-relu", "cnn-tutorial", "lenet")
 THREADS = 2
 BATCH = 4096
+LENET_ERROR = 5.0
+"""Largest error asked for, of scores that range over some 100: lets the plan take small keys."""
 
 
 def logistic_rows(*, quick: bool, peers: bool) -> Iterator[Row]:
@@ -76,6 +89,70 @@ def mlp_relu_rows(*, quick: bool, peers: bool) -> Iterator[Row]:
         budget_s=2.0 if quick else 20.0,
         quick=quick,
         peers=False,
+    )
+
+
+def tutorial_rows(*, quick: bool, peers: bool) -> Iterator[Row]:
+    """The network of TenSEAL's convolution tutorial; answers checked on 200 test images.
+
+    TenSEAL gets a last layer divided by a power of two so that scores stay within ±4: more wraps around its last prime.
+    """
+    layers = tutorial()
+    sample = images().test[0]
+
+    def peer() -> Peer:
+        convolution, first, last = (layer for layer in layers if isinstance(layer, Convolution | Dense))
+        dense = [array.astype(np.float64) for layer in (first, last) for array in layer.parameters]
+        unit = 2.0 ** np.ceil(np.log2(np.abs(scores_of(layers, images().test[:200])).max() / 4))
+        return tenseal_convolution(
+            sample.reshape(28, 28),
+            convolution.weights[:, 0].astype(np.float64),
+            convolution.bias.astype(np.float64),
+            (dense[0], dense[1], dense[2] / unit, dense[3] / unit),
+            3,
+            scores_of(layers, sample[None])[0] / unit,
+        )
+
+    yield from _convolutional_rows(
+        "cnn-tutorial", layers, None, checked=20 if quick else 200, quick=quick, peer=peer if peers else None
+    )
+
+
+def lenet_rows(*, quick: bool, peers: bool) -> Iterator[Row]:
+    """A LeNet with x² and average pooling; answers checked on 200 test images."""
+    yield from _convolutional_rows(
+        "lenet", lenet(), LENET_ERROR, checked=10 if quick else 200, quick=quick, peer=None
+    )
+
+
+def _convolutional_rows(
+    task: str,
+    layers: list[Layer],
+    max_error: float | None,
+    *,
+    checked: int,
+    quick: bool,
+    peer: Callable[[], Peer] | None,
+) -> Iterator[Row]:
+    data = images()
+    shaped = data.test.reshape(-1, 1, 28, 28)
+    private = tacit.protect(
+        convolutional_to_onnx(layers, task),
+        "ckks",
+        calibration=data.train[:2000].reshape(-1, 1, 28, 28),
+        max_error=max_error,
+        threads=THREADS,
+    )
+    accuracy = float((scores_of(layers, data.test[:2000]).argmax(axis=1) == data.test_labels[:2000]).mean())
+    yield from _rows(
+        task,
+        private,
+        shaped,
+        request_samples=shaped[:1],
+        checked=checked,
+        budget_s=3.0 if quick else 30.0,
+        peer=peer,
+        note=f"{data.source}, accuracy {accuracy:.4f}",
     )
 
 
@@ -241,9 +318,14 @@ def rows(tasks: list[str], *, quick: bool, peers: bool) -> Iterator[Row]:
         "lr-30-batch": logistic_batch_rows,
         "mlp-784-128-10": mlp_rows,
         "mlp-784-128-10-relu": mlp_relu_rows,
+        "cnn-tutorial": tutorial_rows,
+        "lenet": lenet_rows,
     }
     for task in tasks:
-        yield from makers[task](quick=quick, peers=peers)
+        if task in forest.TASKS:
+            yield from forest.rows(task, quick=quick, threads=THREADS)
+        else:
+            yield from makers[task](quick=quick, peers=peers)
 
 
 def main() -> int:
@@ -251,7 +333,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="one object per line instead of a table")
     parser.add_argument("--quick", action="store_true", help="end within 50 s; correctness is still checked")
-    parser.add_argument("--task", choices=TASKS, action="append", help="only this task; may be repeated")
+    parser.add_argument(
+        "--task", choices=TASKS + forest.TASKS, action="append", help="only this task; may be repeated"
+    )
     parser.add_argument(
         "--peers", action=argparse.BooleanOptionalAction, default=True, help="run the peers too"
     )
@@ -259,7 +343,8 @@ def main() -> int:
     options = parser.parse_args()
     facts = machine() | {"cpu_path": cpu_path(), "quick": options.quick}
     correct, lines = True, []
-    for row in rows(options.task or list(TASKS), quick=options.quick, peers=options.peers):
+    tasks = options.task or list(TASKS if options.quick else TASKS + forest.TASKS)
+    for row in rows(tasks, quick=options.quick, peers=options.peers):
         show(row, as_json=options.json)
         correct &= row.system != "tacit" or row.correct is not False
         lines.append(json.dumps(row.to_dict() | facts))

@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Peer", "tenseal_logistic", "tenseal_logistic_batch", "tenseal_mlp", "tenseal_version"]
+__all__ = [
+    "Peer",
+    "tenseal_convolution",
+    "tenseal_logistic",
+    "tenseal_logistic_batch",
+    "tenseal_mlp",
+    "tenseal_version",
+]
 
 Array = NDArray[np.float64]
 
@@ -94,6 +101,40 @@ def tenseal_mlp(x: Array, layers: tuple[Array, Array, Array, Array], expected: A
         hidden = ts.ckks_vector_from(server, request).matmul(w1) + b1
         hidden.square_()
         last[0] = (hidden.matmul(w2) + b2).serialize()
+
+    def check() -> float:
+        return float(np.abs(np.array(ts.ckks_vector_from(context, last[0]).decrypt()) - expected).max())
+
+    return Peer(call, check, len(request), _key_bytes(context))
+
+
+def tenseal_convolution(
+    image: Array,
+    kernels: Array,
+    bias: Array,
+    layers: tuple[Array, Array, Array, Array],
+    stride: int,
+    expected: Array,
+) -> Peer:
+    """The network of its convolution tutorial, with `im2col` by the owner and the tutorial's chain at N = 8192."""
+    ts: Any = import_module("tenseal")
+    context = ts.context(ts.SCHEME_TYPE.CKKS, 8192, coeff_mod_bit_sizes=[31, *[26] * 6, 31])
+    context.global_scale = 2**26
+    context.generate_galois_keys()
+    server = ts.context_from(context.serialize(save_secret_key=False))
+    packed, windows = ts.im2col_encoding(context, image.tolist(), *kernels.shape[1:], stride)
+    request = packed.serialize()
+    filters = list(zip(kernels.tolist(), bias.tolist(), strict=True))
+    w1, b1, w2, b2 = (layer.tolist() for layer in layers)
+    last: list[bytes] = [b""]
+
+    def call() -> None:
+        x = ts.ckks_vector_from(server, request)
+        hidden = ts.CKKSVector.pack_vectors([x.conv2d_im2col(kernel, windows) + b for kernel, b in filters])
+        hidden.square_()
+        hidden = hidden.mm(w1) + b1
+        hidden.square_()
+        last[0] = (hidden.mm(w2) + b2).serialize()
 
     def check() -> float:
         return float(np.abs(np.array(ts.ckks_vector_from(context, last[0]).decrypt()) - expected).max())

@@ -189,10 +189,12 @@ class Private:
         self.owner = None
         self.provider = None
 
-    def predict(self, X: npt.ArrayLike, *, compare: bool = False) -> Answer:
+    def predict(self, X: npt.ArrayLike, *, compare: bool = False, strict: bool = True) -> Answer:
         """The primary output for every sample of ``X`` (samples, …), with labels and report.
 
-        ``compare``: also runs in the clear, and reports the largest difference. Raises ``DataError`` for NaN,
+        ``compare``: also runs in the clear, and reports the largest difference (of samples within the bound).
+        ``strict``: samples so close to a threshold of a tree that no error can be promised are an error; otherwise
+        they are marked in ``Answer.within_bound``. Raises ``DataError`` for NaN,
         ``ShapeError`` for another shape, ``DataRangeError`` for samples outside the calibrated region, and
         ``PrecisionError`` when a result fails its check; then no number is returned.
         """
@@ -212,7 +214,7 @@ class Private:
             sent = time.perf_counter()
             response = self.provider.run(request)
             received = time.perf_counter()
-            parts.append(self.owner.decrypt(response))
+            parts.append(self.owner.decrypt(response, strict=strict))
             done = time.perf_counter()
             up, down = up + len(request), down + len(response)
             done_samples += len(chunk)
@@ -223,10 +225,11 @@ class Private:
         labels = None
         if parts[0].labels is not None:
             labels = np.concatenate([part.labels for part in parts if part.labels is not None])
+        within_bound = np.concatenate([part.within_bound for part in parts])
         difference = None
         if compare:
             clear = np.asarray(self.clear(X))
-            difference = float(np.max(np.abs(values - clear), initial=0.0))
+            difference = float(np.max(np.abs(values - clear)[within_bound], initial=0.0))
         report = Report(
             protection=self.plan.protection,
             plan_id=self.plan.plan_id,
@@ -237,8 +240,10 @@ class Private:
             key_bytes=self.owner.key_bytes,
             error_bound=self.plan.error_bound,
             max_error_against_clear=difference,
+            comparison_margin=parts[0].report.comparison_margin,
+            samples_out_of_bound=int((~within_bound).sum()),
         )
-        return Answer.of(values, labels=labels, report=report)
+        return Answer.of(values, labels=labels, report=report, within_bound=within_bound)
 
     def clear(self, X: npt.ArrayLike) -> Answer:
         """The same prediction without protection: the graph interpreted in float64."""

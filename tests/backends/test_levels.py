@@ -8,6 +8,7 @@ import pytest
 from tacit import _native
 from tacit.backends.ckks.levels import MAX_LOG_QP, chains, moduli
 from tacit.backends.ckks.noise import NoiseModel
+from tacit.errors import DepthError
 
 
 def test_the_security_table_is_that_of_the_core() -> None:
@@ -74,3 +75,8 @@ def test_noise_with_several_special_primes_is_as_modelled(special: list[int]) ->
     rotated = evaluator.rotate(secret.encrypt(params.encode(x)), 5)
     modelled = np.hypot(model.fresh, model.key_switch(5))
     assert modelled / 1.2 <= measured(params, secret, rotated, np.roll(x, -5)) <= 1.2 * modelled
+
+
+def test_running_out_of_primes_ends() -> None:
+    with pytest.raises(DepthError, match="primes of 20 bits"):
+        moduli(14, (20,) * 40, ())

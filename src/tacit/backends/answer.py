@@ -19,7 +19,9 @@ class Report:
     ``seconds``: wall time by phase (``encrypt``, ``server``, ``decrypt`` …); ``server`` includes reading the request
     and writing the response. ``bytes_up``/``bytes_down``: request and response. ``error_bound``: promised before the
     run, largest absolute error of the primary output. ``max_error_against_clear``: measured; only where one process
-    holds model and data and was asked to compare.
+    holds model and data and was asked to compare. ``comparison_margin``: for models that compare, of half the
+    range of a comparison: samples farther from every threshold on their way are always within the bound.
+    ``samples_out_of_bound``: samples too close to a threshold for any promise.
     """
 
     protection: str
@@ -31,6 +33,8 @@ class Report:
     key_bytes: int = 0
     error_bound: float = 0.0
     max_error_against_clear: float | None = None
+    comparison_margin: float | None = None
+    samples_out_of_bound: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
@@ -44,6 +48,8 @@ class Report:
             "key_bytes": self.key_bytes,
             "error_bound": self.error_bound,
             "max_error_against_clear": self.max_error_against_clear,
+            "comparison_margin": self.comparison_margin,
+            "samples_out_of_bound": self.samples_out_of_bound,
         }
 
     def __str__(self) -> str:
@@ -53,35 +59,50 @@ class Report:
         text += f"; promised error <= {self.error_bound:.3g}"
         if self.max_error_against_clear is not None:
             text += f", measured {self.max_error_against_clear:.3g}"
+        if self.comparison_margin is not None:
+            text += f"; comparison margin {self.comparison_margin:.2g}"
+            text += f", {self.samples_out_of_bound} samples too close to a threshold"
         return text
 
 
 NO_REPORT = Report(protection="", plan_id="", samples=0)
 """The report of arrays that were computed from an answer: they are no answers."""
+_NOTHING = np.zeros(0, dtype=np.bool_)
 
 
 class Answer(np.ndarray[Any, np.dtype[np.float64]]):
     """The primary output of the model, (samples, …) float64, with ``labels`` and a ``report``.
 
-    Arithmetic on it gives plain values; ``labels`` and ``report`` belong to the answer as it was returned.
+    ``within_bound``: (samples,) whether the promised error bound holds for each sample; all true for models without
+    comparisons. Arithmetic on it gives plain values; the rest belongs to the answer as it was returned.
     """
 
     labels: npt.NDArray[Any] | None
     report: Report
+    within_bound: npt.NDArray[np.bool_]
 
     @classmethod
     def of(
-        cls, values: npt.NDArray[np.float64], *, labels: npt.NDArray[Any] | None, report: Report
+        cls,
+        values: npt.NDArray[np.float64],
+        *,
+        labels: npt.NDArray[Any] | None,
+        report: Report,
+        within_bound: npt.NDArray[np.bool_] | None = None,
     ) -> Answer:
-        """``values`` is copied."""
+        """``values`` is copied. ``within_bound``: all samples where it is not given."""
         answer = np.array(values, dtype=np.float64, copy=True).view(cls)
         answer.labels = labels
         answer.report = report
+        if within_bound is None:
+            within_bound = np.ones(len(answer) if answer.ndim else 1, dtype=np.bool_)
+        answer.within_bound = within_bound
         return answer
 
     def __array_finalize__(self, obj: object) -> None:
         self.labels = None
         self.report = NO_REPORT
+        self.within_bound = _NOTHING
 
     def __array_wrap__(
         self, array: npt.NDArray[Any], context: Any = None, return_scalar: bool = False

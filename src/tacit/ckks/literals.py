@@ -52,8 +52,8 @@ class ParametersLiteral:
 N12_DEPTH1 = ParametersLiteral(12, (38, 28), (39,), 28)
 """2,048 slots, one multiplication, log QP 105."""
 
-N13_DEPTH2 = ParametersLiteral(13, (50, 42, 42), (50,), 42)
-"""4,096 slots, two multiplications, log QP 184."""
+N13_DEPTH2 = ParametersLiteral(13, (48, 42, 42), (48,), 42)
+"""4,096 slots, two multiplications, log QP 180. Primes of 49 and 50 bits would cost a quarter more."""
 
 N13_DEPTH3 = ParametersLiteral(13, (48, 38, 38, 38), (48,), 38)
 """4,096 slots, three multiplications, log QP 210."""
@@ -64,5 +64,5 @@ N14_DEPTH7 = ParametersLiteral(14, (48, *(36,) * 7), (43,) * 3, 36)
 N15_DEPTH17 = ParametersLiteral(15, (46, *(34,) * 17), (40,) * 6, 34)
 """16,384 slots, 17 multiplications, three digits, log QP 864."""
 
-N16_DEPTH25 = ParametersLiteral(16, (50, *(45,) * 25), (50,) * 9, 45)
-"""32,768 slots, 25 multiplications, three digits, log QP 1625."""
+N16_DEPTH25 = ParametersLiteral(16, (48, *(45,) * 25), (48,) * 9, 45)
+"""32,768 slots, 25 multiplications, three digits, log QP 1605."""

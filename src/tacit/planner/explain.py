@@ -51,6 +51,11 @@ class Explanation:
                 [f"<= {plan.error_bound:.2g}" if plan.error_bound else "0" for plan in plans],
             ),
         ]
+        if any("comparison_margin" in plan.details for plan in plans):
+            table += [
+                line("comparison margin", [_margin(plan) for plan in plans]),
+                line("calibration rows within it", [_close_rows(plan) for plan in plans]),
+            ]
         refused = [f"{r.reason}; {r.hint}" if r.hint else r.reason for r in self.refusals]
         if refused:
             table.append(("refused", (*("no" for _ in plans), *refused)))
@@ -81,6 +86,16 @@ class Explanation:
             for assumption in plan.assumptions:
                 lines += textwrap.wrap(assumption, 110, initial_indent="  - ", subsequent_indent="    ")
         return "\n".join(lines)
+
+
+def _margin(plan: Declaration) -> str:
+    margin = plan.details.get("comparison_margin_of_range")
+    return "-" if margin is None else f"<= {100 * margin:.2g} % of a feature's range"
+
+
+def _close_rows(plan: Declaration) -> str:
+    rows = plan.details.get("calibration_rows")
+    return "-" if rows is None else f"{plan.details['calibration_rows_within_margin']} of {rows}"
 
 
 def _wrapped(title: str, cells: tuple[str, ...], title_width: int, width: int) -> list[str]:

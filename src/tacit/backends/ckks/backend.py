@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import product
 from math import prod
 
 import numpy as np
@@ -16,14 +17,17 @@ from tacit.backends.base import Cost, Declaration, Sight
 from tacit.backends.ckks.bound import tail_gain, worst_noise
 from tacit.backends.ckks.compiled import Compiled
 from tacit.backends.ckks.costs import predict
+from tacit.backends.ckks.forest import Forest, import_forest
+from tacit.backends.ckks.forest_search import margin_of_range, plan_forest
 from tacit.backends.ckks.layout import ColumnLayout, power_of_two
 from tacit.backends.ckks.levels import MAX_LOG_QP, Chain, chains, moduli, schedule
 from tacit.backends.ckks.partition import Partition, partition
 from tacit.backends.ckks.program import Program
 from tacit.backends.ckks.public import MAX_LATENCY_BATCH, PublicPlan
-from tacit.backends.ckks.ranges import Model, lower
-from tacit.backends.ckks.region import Region, calibrate
-from tacit.errors import DataError, DepthError, PrecisionError, TacitError
+from tacit.backends.ckks.ranges import Model, Observed, lower
+from tacit.backends.ckks.region import Region, calibrate, calibrate_ranks
+from tacit.backends.ckks.selection import Selection
+from tacit.errors import DataError, DepthError, InvalidParameterError, PrecisionError, TacitError
 from tacit.ir.graph import Graph
 from tacit.ir.interpret import interpret
 
@@ -38,6 +42,10 @@ ASSUMPTIONS = (
     "IND-CPA only: decrypted answers and their errors must stay with the owner (ia.cr/2020/1533)",
     "no circuit privacy: who holds the secret key may learn about the weights from the noise of many answers",
 )
+OBSERVED_ASSUMPTION = (
+    "ranges of hidden values are those of the calibration data times two, not proven for the whole region: the error "
+    "bound is promised for samples whose hidden values stay within them"
+)
 TOLERANCES = (1e-4, 1e-3, 1e-2, 3e-2, 0.1, 0.3)
 """Errors that are tried in turn when none is asked for, over the range of the calibrated scores."""
 APPROXIMATION_SHARE = 0.7
@@ -45,6 +53,8 @@ APPROXIMATION_SHARE = 0.7
 FEW_SAMPLES = 16
 """Batches below this use latency packing wherever it keeps its promise."""
 CALIBRATION_SAMPLES = 4096
+_LEAST_NOISE = 2.0**-36
+"""Noise of the last rescaling over the largest result: 8 times N/6 units, N = 2^12, of a scale below 2^50 over it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,13 +64,18 @@ class CkksCandidate:
     graph: Graph
     part: Partition
     region: Region
-    model: Model
+    model: Model | Selection
     chain: Chain
     program: Program
     declaration: Declaration
     slot_noise: float
     score_error: float
     batch: int
+
+    @property
+    def layout(self) -> str:
+        """``latency`` or ``throughput``."""
+        return "throughput" if isinstance(self.program.input, ColumnLayout) else "latency"
 
     def compile(self, *, salt: bytes | None = None) -> Compiled:
         """The compiled model. ``salt``: 16 bytes, random by default, that hide the model in the plan's commitment."""
@@ -73,7 +88,7 @@ class CkksCandidate:
             log_q=chain.log_q,
             log_p=chain.log_p,
             log_scale=chain.log_scale,
-            layout="throughput" if isinstance(program.input, ColumnLayout) else "latency",
+            layout=self.layout,
             input=program.input,
             output=program.output,
             input_shape=self.part.input_shape,
@@ -92,6 +107,8 @@ class CkksCandidate:
             score_error=self.score_error,
             error_bound=self.declaration.error_bound,
             tail=self.part.tail,
+            doubt=self.model.limit + self.slot_noise if isinstance(self.model, Selection) else None,
+            margin=self.model.comparison.margin if isinstance(self.model, Selection) else None,
             sights=self.declaration.sights,
             assumptions=self.declaration.assumptions,
         )
@@ -117,29 +134,40 @@ class CkksBackend:
         Raises ``UnsupportedOpError`` for what does not run encrypted, ``DataError`` without calibration data,
         ``DepthError`` when no secure chain is long enough, ``PrecisionError`` when none is precise enough.
         """
-        part = partition(graph)
+        found = import_forest(graph)
+        part = partition(graph) if found is None else found[0]
         if calibration is None:
             raise DataError(
                 "`ckks` needs calibration data: without them no error bound can be promised",
                 hint="pass `calibration=` (in a shell `--calibration`) some hundred samples like those to come",
             )
         data = np.asarray(calibration, dtype=np.float64).reshape(len(calibration), prod(part.input_shape))
-        region = calibrate(data, exact=part.is_exact)
+        region = calibrate(data, exact=part.is_exact) if found is None else calibrate_ranks(data)
         gain = tail_gain(part.tail)
+        forest = None if found is None else found[1]
+        sources: list[Observed | None] = [None]
+        if part.is_exact and part.activations:
+            sources.append(Observed(data[:CALIBRATION_SAMPLES]))
         if max_error is not None:
-            *first, last = _layouts(batch)
-            for layouts in first:
-                with contextlib.suppress(PrecisionError, DepthError):
-                    return self._search(graph, part, region, gain, max_error / gain, batch, threads, layouts)
-            return self._search(graph, part, region, gain, max_error / gain, batch, threads, last)
-        span = _score_span(graph, part, data)
+            if not np.isfinite(max_error) or max_error <= 0:
+                raise InvalidParameterError(
+                    f"the 'max_error' parameter must be > 0. Got {max_error} instead."
+                )
+            tolerances: tuple[float, ...] = (max_error / gain,)
+        else:
+            span = _score_span(graph, part, data)
+            relatives = TOLERANCES if part.is_exact and forest is None else TOLERANCES[1:]
+            tolerances = tuple(relative * span for relative in relatives)
         problem: TacitError | None = None
-        for layouts in _layouts(batch):
-            for relative in TOLERANCES if part.is_exact else TOLERANCES[1:]:
-                try:
-                    return self._search(graph, part, region, gain, relative * span, batch, threads, layouts)
-                except (PrecisionError, DepthError) as error:
-                    problem = error
+        for observed, layouts, tolerance in product(sources, _layouts(batch), tolerances):
+            try:
+                if forest is not None:
+                    return _forest(
+                        graph, part, forest, region, data, gain, tolerance, batch, threads, layouts
+                    )
+                return self._search(graph, part, region, gain, tolerance, batch, threads, layouts, observed)
+            except (PrecisionError, DepthError) as error:
+                problem = error
         raise problem or DepthError("no chain was tried")
 
     def _search(
@@ -152,14 +180,21 @@ class CkksBackend:
         batch: int,
         threads: int,
         layouts: tuple[str, ...],
+        observed: Observed | None,
     ) -> Sequence[CkksCandidate]:
         """``tolerance``: largest error of the decrypted scores."""
-        model = lower(part, region, APPROXIMATION_SHARE * tolerance)
+        model = _lowered(part, region, np.inf if part.is_exact else APPROXIMATION_SHARE * tolerance, observed)
         found: list[CkksCandidate] = []
         failures: list[float] = []
+        least = _LEAST_NOISE * model.unit * float(model.affines[-1].bound.max())
+        if least > tolerance:
+            raise PrecisionError(
+                f"results may be so large that no error below {least:.2g} can be promised",
+                hint="calibrate on a narrower range, or use a shallower model",
+            )
         for layout in layouts:
             options = self._layout(
-                graph, part, region, gain, model, tolerance, layout, batch, threads, failures
+                graph, part, region, gain, model, tolerance, layout, batch, threads, failures, observed
             )
             if options:
                 found.append(min(options, key=_seconds_with_bytes))
@@ -187,6 +222,7 @@ class CkksBackend:
         batch: int,
         threads: int,
         failures: list[float],
+        observed: Observed | None,
     ) -> list[CkksCandidate]:
         """Candidates of the smallest ring that has any."""
         switches = layout == "latency" or not model.is_affine
@@ -196,11 +232,9 @@ class CkksBackend:
             for chain in chains(model.depth, log_n, switches_keys=switches):
                 if layout == "latency" and widest > chain.slots:
                     continue
-                q, p = moduli(chain.log_n, chain.log_q, chain.log_p)
-                program = schedule(model, chain, q, layout)
-                try:
-                    noise = model.unit * worst_noise(program, chain, q, p)
-                except PrecisionError:
+                q, _ = moduli(chain.log_n, chain.log_q, chain.log_p)
+                program, noise = _tried(model, chain, layout)
+                if noise is None:
                     continue
                 error = noise + float(model.error.max())
                 if error > tolerance:
@@ -212,7 +246,7 @@ class CkksBackend:
                     else min(batch, MAX_LATENCY_BATCH)
                 )
                 cost = predict(program, chain, q, batch=carried, threads=threads)
-                declaration = _declare(part, chain, program, cost, error * gain)
+                declaration = _declare(part, chain, program, cost, error * gain, observed)
                 options.append(
                     CkksCandidate(
                         graph, part, region, model, chain, program, declaration, noise, error, carried
@@ -230,10 +264,95 @@ def _layouts(batch: int) -> tuple[tuple[str, ...], ...]:
     return (("latency", "throughput"),)
 
 
+@lru_cache(maxsize=4)
+def _lowered(part: Partition, region: Region, tolerance: float, observed: Observed | None) -> Model:
+    return lower(part, region, tolerance, observed)
+
+
+@lru_cache(maxsize=64)
+def _tried(model: Model, chain: Chain, layout: str) -> tuple[Program, float | None]:
+    """A program and its noise, ``None`` where values could wrap around a modulus."""
+    q, p = moduli(chain.log_n, chain.log_q, chain.log_p)
+    program = schedule(model, chain, q, layout)
+    try:
+        return program, model.unit * worst_noise(program, chain, q, p)
+    except PrecisionError:
+        return program, None
+
+
+def _forest(
+    graph: Graph,
+    part: Partition,
+    forest: Forest,
+    region: Region,
+    data: FloatArray,
+    gain: float,
+    tolerance: float,
+    batch: int,
+    threads: int,
+    layouts: tuple[str, ...],
+) -> Sequence[CkksCandidate]:
+    """The cheapest chain for each packing of a forest. Raises as ``CkksBackend.candidates`` does."""
+    found: list[CkksCandidate] = []
+    problem: TacitError | None = None
+    for layout in layouts:
+        try:
+            plans = plan_forest(forest, region, data, tolerance, layout)
+        except (PrecisionError, DepthError) as error:
+            problem = error
+            continue
+        options = []
+        for plan in plans:
+            chain, program = plan.chain, plan.program
+            q, _ = moduli(chain.log_n, chain.log_q, chain.log_p)
+            carried = (
+                program.input.samples
+                if isinstance(program.input, ColumnLayout)
+                else min(batch, MAX_LATENCY_BATCH)
+            )
+            cost = predict(program, chain, q, batch=carried, threads=threads)
+            declaration = _declare(part, chain, program, cost, plan.score_error * gain, None)
+            widest = margin_of_range(plan, region)
+            declaration = replace(
+                declaration,
+                sights=(
+                    *(sight for sight in declaration.sights if sight.what != "calibrated region"),
+                    Sight("calibrated region", ("provider", "owner"), "box, mean and ranks of the features"),
+                    Sight("doubt", ("owner",), "that a comparison was close, and how close"),
+                ),
+                details={
+                    **declaration.details,
+                    "comparison_margin": plan.model.comparison.margin,
+                    "comparison_margin_of_range": widest,
+                    "comparisons": "·".join(map(str, plan.model.comparison.degrees)),
+                    "calibration_rows": len(data),
+                    "calibration_rows_within_margin": plan.close,
+                },
+            )
+            options.append(
+                CkksCandidate(
+                    graph,
+                    part,
+                    region,
+                    plan.model,
+                    chain,
+                    program,
+                    declaration,
+                    plan.noise,
+                    plan.score_error,
+                    carried,
+                )
+            )
+        found.append(min(options, key=_seconds_with_bytes))
+    if not found:
+        raise problem or DepthError("no chain was tried")
+    return found
+
+
 def _seconds_with_bytes(candidate: CkksCandidate) -> float:
-    """Seconds of a request; a byte counts like one over a 1 Gbit/s network."""
+    """Seconds of a request; a byte counts like one over a 1 Gbit/s network, one of keys like a hundredth of it."""
     cost = candidate.declaration.cost
-    return cost.seconds + (cost.bytes_up + cost.bytes_down) / 125e6
+    return cost.seconds + (cost.bytes_up + cost.bytes_down + cost.key_bytes / 100) / 125e6
 
 
 def _score_span(graph: Graph, part: Partition, data: FloatArray) -> float:
@@ -246,7 +365,9 @@ def _score_span(graph: Graph, part: Partition, data: FloatArray) -> float:
     return span if span > 0 else max(1.0, float(np.abs(scores).max()))
 
 
-def _declare(part: Partition, chain: Chain, program: Program, cost: Cost, error_bound: float) -> Declaration:
+def _declare(
+    part: Partition, chain: Chain, program: Program, cost: Cost, error_bound: float, observed: Observed | None
+) -> Declaration:
     tail = [node.op for node in part.tail.nodes]
     note = f"decrypts the scores and applies {', '.join(dict.fromkeys(tail))} itself" if tail else ""
     latency = not isinstance(program.input, ColumnLayout)
@@ -264,7 +385,7 @@ def _declare(part: Partition, chain: Chain, program: Program, cost: Cost, error_
             Sight("scores", ("owner",), note),
             Sight("calibrated region", ("provider", "owner"), "box and mean of the features are in the plan"),
         ),
-        assumptions=ASSUMPTIONS,
+        assumptions=ASSUMPTIONS if observed is None else (*ASSUMPTIONS, OBSERVED_ASSUMPTION),
         parameters=(
             f"N = 2^{chain.log_n}, log QP = {chain.log_qp} of {MAX_LOG_QP[chain.log_n]}, "
             f"{len(chain.log_q)} + {len(chain.log_p)} primes, {len(rotations)} rotation keys"

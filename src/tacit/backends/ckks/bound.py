@@ -8,7 +8,7 @@ from math import inf, pi, sqrt
 import numpy as np
 
 from tacit.backends.ckks.executor import Executor
-from tacit.backends.ckks.layout import ReplicatedLayout
+from tacit.backends.ckks.layout import ColumnLayout
 from tacit.backends.ckks.levels import Chain
 from tacit.backends.ckks.noise import TAIL
 from tacit.backends.ckks.program import Program
@@ -27,9 +27,9 @@ def worst_noise(program: Program, chain: Chain, q: Sequence[int], p: Sequence[in
 
     Raises ``PrecisionError`` where values could wrap around a modulus.
     """
-    packed = isinstance(program.input, ReplicatedLayout)
+    packed = not isinstance(program.input, ColumnLayout)
     simulator = Simulator(chain.log_n, q, p, worst_case=True, columns=not packed)
-    if isinstance(program.input, ReplicatedLayout):
+    if not isinstance(program.input, ColumnLayout):
         inputs = [np.abs(program.input.pack(np.ones(program.input.size)))]
     else:
         inputs = [np.full(1, 2.0**0.5 if program.input.is_complex else 1.0)] * program.input.size

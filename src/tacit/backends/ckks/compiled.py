@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,13 @@ import numpy.typing as npt
 
 from tacit.backends.ckks.approximate import Approximation
 from tacit.backends.ckks.envelope import open_envelope, seal
+from tacit.backends.ckks.forest_program import schedule_forest
 from tacit.backends.ckks.levels import Chain, moduli, schedule
+from tacit.backends.ckks.matrix import Matrix, full
 from tacit.backends.ckks.program import Program
 from tacit.backends.ckks.public import PublicPlan
 from tacit.backends.ckks.ranges import Model, ScaledAffine, Step
+from tacit.backends.ckks.selection import Selection, selection_from_fields, selection_to_fields
 from tacit.errors import MalformedMessageError, TacitError
 
 __all__ = ["Compiled"]
@@ -26,7 +30,7 @@ class Compiled:
     """``salt``: opens the plan's commitment to the model; secret like the weights."""
 
     public: PublicPlan
-    model: Model
+    model: Model | Selection
     chain: Chain
     salt: bytes
 
@@ -36,26 +40,19 @@ class Compiled:
     def program(self) -> Program:
         """The stages; always the same for the same compiled model."""
         q, _ = moduli(self.chain.log_n, self.chain.log_q, self.chain.log_p)
+        if isinstance(self.model, Selection):
+            return schedule_forest(self.model, self.chain, q, self.public.layout, self.public.features)
         return schedule(self.model, self.chain, q, self.public.layout)
 
     def to_bytes(self) -> bytes:
         """Plan, weights and salt: the provider's secret."""
-        model = self.model
         return seal(
             "bundle",
             {
                 "plan": self.public.to_bytes(),
                 "salt": self.salt,
                 "rescale_last": self.chain.rescale_last,
-                "affines": [
-                    [list(a.matrix.shape), _bytes(a.matrix), _bytes(a.bias), _bytes(a.bound)]
-                    for a in model.affines
-                ],
-                "steps": [_step_to_list(step) for step in model.steps],
-                "low": _bytes(model.low),
-                "high": _bytes(model.high),
-                "error": _bytes(model.error),
-                "unit": float(model.unit),
+                **_model_to_fields(self.model),
             },
         )
 
@@ -65,13 +62,7 @@ class Compiled:
         fields = open_envelope(data, "bundle")
         try:
             public = PublicPlan.from_bytes(fields["plan"])
-            affines = tuple(
-                ScaledAffine(_array(matrix).reshape(shape), _array(bias), _array(bound))
-                for shape, matrix, bias, bound in fields["affines"]
-            )
-            steps = tuple(_step_from_list(step) for step in fields["steps"])
-            low, high, error = (_array(fields[name]) for name in ("low", "high", "error"))
-            model = Model(affines, steps, low, high, error, float(fields["unit"]))
+            model = _model_from_fields(fields)
             chain = Chain(
                 public.log_n, public.log_q, public.log_p, public.log_scale, bool(fields["rescale_last"])
             )
@@ -85,15 +76,67 @@ class Compiled:
             ) from error
 
 
-def _check_shapes(model: Model, public: PublicPlan) -> None:
+def _model_to_fields(model: Model | Selection) -> dict[str, Any]:
+    common = {"low": _bytes(model.low), "high": _bytes(model.high), "error": _bytes(model.error)}
+    if isinstance(model, Selection):
+        return {**common, "forest": selection_to_fields(model)}
+    return {
+        **common,
+        "unit": float(model.unit),
+        "input_shape": list(model.input_shape),
+        "affines": [
+            [list(a.shape), _matrix_to_list(a.matrix), _bytes(a.bias), _bytes(a.bound)] for a in model.affines
+        ],
+        "steps": [_step_to_list(step) for step in model.steps],
+    }
+
+
+def _model_from_fields(fields: dict[str, Any]) -> Model | Selection:
+    low, high, error = (_array(fields[key]) for key in ("low", "high", "error"))
+    if "forest" in fields:
+        return selection_from_fields(fields["forest"], low, high, error)
+    affines = tuple(
+        ScaledAffine(_matrix_from_list(matrix), _array(bias), _array(bound), tuple(shape))
+        for shape, matrix, bias, bound in fields["affines"]
+    )
+    steps = tuple(_step_from_list(step) for step in fields["steps"])
+    shape = tuple(fields["input_shape"])
+    return Model(affines, steps, low, high, error, float(fields["unit"]), shape)
+
+
+def _check_shapes(model: Model | Selection, public: PublicPlan) -> None:
+    if isinstance(model, Selection):
+        if not model.is_consistent(public.features) or len(model.low) != public.output.size:
+            raise MalformedMessageError("the bundle is not valid: its forest does not fit its plan")
+        return
     widths = [public.features, *(a.matrix.shape[0] for a in model.affines)]
     fits = len(model.affines) == len(model.steps) + 1 and widths[-1] == public.output.size
+    fits = fits and prod(model.input_shape) == public.features
     for affine, width in zip(model.affines, widths, strict=False):
         rows = affine.matrix.shape[0]
-        fits = fits and affine.matrix.shape == (rows, width)
+        fits = fits and affine.matrix.shape == (rows, width) and prod(affine.shape) == rows
         fits = fits and affine.bias.shape == (rows,) and affine.bound.shape == (rows,)
     if not fits:
         raise MalformedMessageError("the bundle is not valid: its shapes do not fit each other")
+
+
+def _matrix_to_list(matrix: Matrix) -> list[Any]:
+    """Shape and entries; where entries lie only for maps that do not store all of them."""
+    shape = [int(size) for size in matrix.shape]
+    if matrix.nnz == matrix.shape[0] * matrix.shape[1]:
+        return [shape, _bytes(matrix.data)]
+    places = (np.ascontiguousarray(part, dtype="<i4").tobytes() for part in (matrix.indices, matrix.indptr))
+    return [shape, _bytes(matrix.data), *places]
+
+
+def _matrix_from_list(fields: list[Any]) -> Matrix:
+    (rows, columns), entries = fields[0], _array(fields[1])
+    if len(fields) == 2:
+        return full(entries.reshape(rows, columns))
+    indices, indptr = (np.frombuffer(part, dtype="<i4").astype(np.int32) for part in fields[2:])
+    matrix = Matrix((entries, indices, indptr), shape=(rows, columns))
+    matrix.check_format(full_check=True)
+    return matrix
 
 
 def _step_to_list(step: Step) -> list[Any] | None:

@@ -32,6 +32,7 @@ class EncryptedEngine:
         self.rescale = evaluator.rescale
         self.drop_level = evaluator.drop_level
         self.conjugate = evaluator.conjugate
+        self.rotate = evaluator.rotate
         self.rotate_sum = evaluator.rotate_sum
         self.linear = evaluator.linear
         self.linear_combinations = evaluator.linear_combinations
@@ -55,6 +56,10 @@ class EncryptedEngine:
     def note_slope(self, result: Ciphertext, argument: Ciphertext, slope: float) -> Ciphertext:
         """As ``note_bound``."""
         return result
+
+    def absorb(self, ct: Ciphertext, noise: float) -> Ciphertext:
+        """Noise that the next stage was made for; it matters to the simulator only."""
+        return ct
 
     def __repr__(self) -> str:
         return f"<EncryptedEngine n={self.params.n}>"

@@ -9,7 +9,17 @@ import numpy as np
 import numpy.typing as npt
 
 from tacit.backends.ckks.polynomial import Leaf, Split, recipe
-from tacit.backends.ckks.program import ColumnStage, MapStage, PolynomialStage, Program, SquareStage
+from tacit.backends.ckks.program import (
+    ColumnStage,
+    CompareStage,
+    LeafStage,
+    MapStage,
+    PathStage,
+    PolynomialStage,
+    Program,
+    QuadraticMapStage,
+    SquareStage,
+)
 
 __all__ = ["Engine", "Executor"]
 
@@ -17,6 +27,9 @@ Ciphertext = Any
 """An engine's own type; the executor reads its ``level`` and ``scale`` only."""
 FloatArray = npt.NDArray[np.float64]
 SlotArray = npt.NDArray[np.float64] | npt.NDArray[np.complex128]
+
+_UNIT = 1.0 + 2.0**-5
+"""A bound on products of comparisons, which are in [0, 1] up to the error of a comparison."""
 
 
 class Engine(Protocol):
@@ -31,6 +44,8 @@ class Engine(Protocol):
     def note_bound(self, ct: Ciphertext, bound: FloatArray | float) -> Ciphertext: ...
     def quiet(self, ct: Ciphertext) -> Ciphertext: ...
     def note_slope(self, result: Ciphertext, argument: Ciphertext, slope: float) -> Ciphertext: ...
+    def absorb(self, ct: Ciphertext, noise: float) -> Ciphertext: ...
+    def rotate(self, ct: Ciphertext, k: int) -> Ciphertext: ...
     def add(self, a: Ciphertext, b: Ciphertext) -> Ciphertext: ...
     def sub(self, a: Ciphertext, b: Ciphertext) -> Ciphertext: ...
     def add_plain(self, ct: Ciphertext, pt: Any) -> Ciphertext: ...
@@ -55,6 +70,7 @@ class Executor:
         self.program = program
         self.engine = engine
         self.maps: dict[int, Any] = {}
+        self.square_maps: dict[int, Any] = {}
         self.biases: dict[int, Any] = {}
         scale = program.scale
         for position, stage in enumerate(program.stages):
@@ -68,10 +84,25 @@ class Executor:
                     self.biases[position] = engine.encode(stage.map.bias, level=level, scale=scale)
             elif isinstance(stage, ColumnStage):
                 scale = scale * stage.scale / (engine.q[stage.level] if stage.rescale else 1.0)
-            elif isinstance(stage, SquareStage):
+            elif isinstance(stage, SquareStage | PathStage):
                 scale = scale * scale / engine.q[stage.level]
+            elif isinstance(stage, QuadraticMapStage):
+                self._encode_quadratic(position, stage, scale)
+            elif isinstance(stage, CompareStage):
+                scale = stage.polynomials[-1].scale
             else:
                 scale = stage.scale
+
+    def _encode_quadratic(self, position: int, stage: QuadraticMapStage, scale: float) -> None:
+        engine, level = self.engine, stage.level - 1
+        self.maps[position] = engine.linear_map(
+            stage.map.diagonals, level=level, scale=stage.scale, baby=stage.map.baby
+        )
+        self.square_maps[position] = engine.linear_map(
+            stage.squares.diagonals, level=level, scale=stage.square_scale, baby=stage.squares.baby
+        )
+        result = scale * stage.scale / engine.q[level]
+        self.biases[position] = engine.encode(stage.map.bias, level=level - 1, scale=result)
 
     def run(self, inputs: Sequence[Ciphertext], engine: Engine | None = None) -> list[Ciphertext]:
         """Ciphertexts of the program's input layout → ciphertexts of its output layout, at level 0.
@@ -88,6 +119,7 @@ class _Run:
         self.program = executor.program
         self.engine = engine
         self._maps = executor.maps
+        self._square_maps = executor.square_maps
         self._biases = executor.biases
 
     def run(self, inputs: Sequence[Ciphertext]) -> list[Ciphertext]:
@@ -100,6 +132,14 @@ class _Run:
                 values = self._columns(stage, values)
             elif isinstance(stage, SquareStage):
                 values = [engine.square_relin_rescale(engine.drop_level(ct, stage.level)) for ct in values]
+            elif isinstance(stage, PathStage):
+                values = [self._path(stage, values[0])]
+            elif isinstance(stage, QuadraticMapStage):
+                values = [self._quadratic(position, stage, values[0])]
+            elif isinstance(stage, CompareStage):
+                values = self._compare(stage, values)
+            elif isinstance(stage, LeafStage):
+                values = self._leaves(stage, values)
             else:
                 values = [self._polynomial(stage, ct) for ct in values]
         return [engine.drop_level(ct, 0) if ct.level else ct for ct in values]
@@ -114,7 +154,67 @@ class _Run:
         if position in self._biases:
             bias = self._biases[position]
             result = engine.add_plain(_relabel(result, bias.scale), bias)
-        return engine.note_bound(result, stage.bound)
+        result = engine.note_bound(result, stage.bound)
+        return engine.absorb(result, stage.absorbs) if stage.absorbs else result
+
+    def _quadratic(self, position: int, stage: QuadraticMapStage, ct: Ciphertext) -> Ciphertext:
+        engine, bias = self.engine, self._biases[position]
+        ct = engine.drop_level(ct, stage.level)
+        square = engine.note_bound(engine.square_relin_rescale(ct), _UNIT)
+        linear = engine.linear(engine.drop_level(ct, stage.level - 1), self._maps[position])
+        result = engine.add(
+            _relabel(linear, bias.scale),
+            _relabel(engine.linear(square, self._square_maps[position]), bias.scale),
+        )
+        if stage.map.folds:
+            result = engine.rotate_sum(result, stage.map.folds)
+        return engine.note_bound(engine.add_plain(result, bias), stage.bound)
+
+    def _path(self, stage: PathStage, ct: Ciphertext) -> Ciphertext:
+        engine = self.engine
+        ct = engine.drop_level(ct, stage.level)
+        return engine.note_bound(engine.mul_relin_rescale(ct, engine.rotate(ct, stage.rotation)), _UNIT)
+
+    def _compare(self, stage: CompareStage, features: list[Ciphertext]) -> list[Ciphertext]:
+        engine = self.engine
+        results = []
+        for feature, threshold in zip(stage.features, stage.thresholds, strict=True):
+            ct = engine.drop_level(features[feature], stage.level)
+            # The same polynomials read at twice the scale hold half the values: no level is spent on the factor.
+            ct = engine.add_const(ct.with_scale(2 * ct.scale), -threshold / 2)
+            ct = engine.absorb(engine.note_bound(ct, 1.0), stage.absorbs)
+            for polynomial in stage.polynomials:
+                ct = self._polynomial(polynomial, ct)
+            results.append(ct)
+        return results
+
+    def _leaves(self, stage: LeafStage, comparisons: list[Ciphertext]) -> list[Ciphertext]:
+        engine = self.engine
+        known: dict[tuple[tuple[int, bool], ...], Ciphertext] = {}
+
+        def product(path: tuple[tuple[int, bool], ...]) -> Ciphertext:
+            if path not in known:
+                if len(path) == 1:
+                    comparison, holds = path[0]
+                    ct = engine.drop_level(comparisons[comparison], stage.level)
+                    if not holds:
+                        ct = engine.add_const(engine.mul_const(ct, -1.0, scale=1.0), 1.0)
+                else:
+                    half = 1 << ((len(path) - 1).bit_length() - 1)
+                    left, right = product(path[:half]), product(path[half:])
+                    level = min(left.level, right.level)
+                    ct = engine.mul_relin_rescale(
+                        engine.drop_level(left, level), engine.drop_level(right, level)
+                    )
+                known[path] = engine.note_bound(ct, _UNIT)
+            return known[path]
+
+        leaves = [product(path) for path in stage.paths]
+        squares = [
+            engine.note_bound(engine.square_relin_rescale(engine.drop_level(leaf, stage.end + 1)), _UNIT)
+            for leaf in leaves
+        ]
+        return [engine.drop_level(ct, stage.end).with_scale(stage.scale) for ct in (*leaves, *squares)]
 
     def _columns(self, stage: ColumnStage, values: list[Ciphertext]) -> list[Ciphertext]:
         engine = self.engine
@@ -180,7 +280,8 @@ class _Run:
             return engine.add_const(result, part.coefficients[0]) if part.coefficients[0] else result
 
         result = value(plan.root, stage.level - plan.depth, stage.scale)
-        return engine.note_slope(engine.note_bound(result, stage.high), argument, stage.slope)
+        result = engine.note_slope(engine.note_bound(result, stage.high), argument, stage.slope)
+        return engine.absorb(result, stage.absorbs) if stage.absorbs else result
 
     def _at(self, ct: Ciphertext, constant: float, level: int, scale: float) -> Ciphertext:
         """constant·ct at an exact level and scale; costs the level above."""

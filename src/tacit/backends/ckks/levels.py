@@ -14,8 +14,8 @@ from math import ceil
 import numpy as np
 import numpy.typing as npt
 
-from tacit.backends.ckks.layout import ColumnLayout, ReplicatedLayout
-from tacit.backends.ckks.linear import between, input_layout
+from tacit.backends.ckks.layout import ColumnLayout, ReplicatedLayout, WindowLayout
+from tacit.backends.ckks.placement import place
 from tacit.backends.ckks.program import (
     ColumnStage,
     MapStage,
@@ -25,6 +25,7 @@ from tacit.backends.ckks.program import (
     Stage,
 )
 from tacit.backends.ckks.ranges import Model
+from tacit.errors import DepthError
 
 __all__ = ["MAX_LOG_QP", "Chain", "chains", "moduli", "schedule"]
 
@@ -114,28 +115,22 @@ def schedule(model: Model, chain: Chain, q: tuple[int, ...], layout: str) -> Pro
     first, last = model.affines[0], model.affines[-1]
     size, results = first.matrix.shape[1], last.matrix.shape[0]
     result_scale = q[0] / 2.0 ** (1 + HEADROOM_BITS)
-    here: ReplicatedLayout | ColumnLayout
-    if layout == "latency":
-        here = input_layout(size, first.matrix.shape[0], chain.slots)
-    else:
-        here = ColumnLayout(size, chain.slots, is_complex=model.is_affine)
-    source = here
+    placement = place(model, chain.log_n) if layout == "latency" else None
+    columns = ColumnLayout(size, chain.slots, is_complex=model.is_affine)
+    source: ReplicatedLayout | WindowLayout | ColumnLayout = placement.source if placement else columns
     stages: list[Stage] = []
     for index, affine in enumerate(model.affines):
         is_last = affine is last
         rescale = chain.rescale_last or not is_last
         wanted = result_scale if is_last else nominal
         plain = wanted * (q[level] if rescale else 1.0) / scale
-        if isinstance(here, ReplicatedLayout):
-            slot_map = between(here, affine.matrix, affine.bias)
-            stages.append(
-                MapStage(slot_map, level, plain, rescale, np.real(slot_map.output.pack(affine.bound)))
-            )
-            here = slot_map.output
+        if placement:
+            slot_map = placement.maps[index]
+            bound = np.real(slot_map.output.pack(affine.bound))
+            stages.append(MapStage(slot_map, level, plain, rescale, bound))
         else:
-            stages.append(
-                ColumnStage(_opaque(affine.matrix, plain), affine.bias, level, plain, rescale, affine.bound)
-            )
+            weights = _opaque(_weights(model)[index], plain)
+            stages.append(ColumnStage(weights, affine.bias, level, plain, rescale, affine.bound))
         level -= rescale
         scale = wanted
         if is_last:
@@ -151,11 +146,9 @@ def schedule(model: Model, chain: Chain, q: tuple[int, ...], layout: str) -> Pro
             stages.append(PolynomialStage(series, level, nominal, high, step.approximation.slope))
             scale = nominal
             level -= step.depth
-    output = (
-        here
-        if isinstance(here, ReplicatedLayout)
-        else ColumnLayout(results, chain.slots, is_complex=model.is_affine)
-    )
+    output: ReplicatedLayout | ColumnLayout = ColumnLayout(results, chain.slots, is_complex=model.is_affine)
+    if placement:
+        output = ReplicatedLayout.plain(results, chain.slots)
     return Program(tuple(stages), source, output, len(q) - 1, nominal, scale)
 
 
@@ -172,6 +165,13 @@ def _opaque(weights: FloatArray, scale: float) -> FloatArray:
     return weights
 
 
+@lru_cache(maxsize=2)
+def _weights(model: Model) -> tuple[FloatArray, ...]:
+    """Dense matrices, shared by all programs of a model."""
+    return tuple(np.asarray(affine.matrix.toarray(), dtype=np.float64) for affine in model.affines)
+
+
+@lru_cache(maxsize=64)
 def moduli(
     log_n: int, log_q: tuple[int, ...], log_p: tuple[int, ...]
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -196,6 +196,8 @@ def _primes(log_n: int, bits: int, count: int) -> tuple[int, ...]:
     candidate = before[-1] - step if before else ((1 << bits) - 2) // step * step + 1
     while not _is_prime(candidate):
         candidate -= step
+        if candidate < 2:
+            raise DepthError(f"there are no {count} primes of {bits} bits for ring degree 2^{log_n}")
     return (*before, candidate)
 
 

@@ -1,4 +1,4 @@
-"""A matrix between two layouts, as generalised diagonals, rotations and folds.
+"""A dense matrix between replicas, as generalised diagonals, rotations and folds.
 
 y = M·x on slots: multiply rotations of the ciphertext by diagonals, add, then *fold*: add rotations by half the span, a
 quarter … down to the output's period. Slots that are congruent modulo the output's period add up, so every one of them
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tacit.backends.ckks.layout import ReplicatedLayout, power_of_two
+from tacit.backends.ckks.layout import ReplicatedLayout, SlotLayout, power_of_two
 from tacit.errors import InternalError
 
 __all__ = ["COMPLEX_FROM", "SlotMap", "baby_steps", "between", "input_layout"]
@@ -40,7 +40,7 @@ class SlotMap:
     folds: tuple[int, ...]
     real_part: bool
     bias: FloatArray
-    output: ReplicatedLayout
+    output: SlotLayout
 
     @property
     def rotations(self) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from tacit._native import Ciphertext, Parameters, SecretKey
 from tacit.backends.answer import Answer, Report
 from tacit.backends.ckks.envelope import open_envelope, seal
-from tacit.backends.ckks.layout import ReplicatedLayout
+from tacit.backends.ckks.layout import ColumnLayout, ReplicatedLayout
 from tacit.backends.ckks.public import PublicPlan
 from tacit.errors import (
     DataError,
@@ -106,7 +106,7 @@ class Owner:
             )
         plan.region.check(data)
         units = plan.region.normalise(data)
-        if isinstance(plan.input, ReplicatedLayout):
+        if not isinstance(plan.input, ColumnLayout):
             vectors: list[npt.NDArray[Any]] = [plan.input.pack(unit) for unit in units]
         else:
             padded = np.empty((plan.batch, plan.features))
@@ -132,11 +132,14 @@ class Owner:
         self._pending[request_id] = (len(data), time.perf_counter() - start, len(message))
         return message
 
-    def decrypt(self, response: bytes) -> Answer:
+    def decrypt(self, response: bytes, *, strict: bool = True) -> Answer:
         """The answer to one of this owner's requests; every request is answered once.
 
-        Raises ``MalformedMessageError`` for damaged bytes, ``PeerIncompatibleError`` for an answer to another plan, key
-        or request, and ``PrecisionError`` when the result fails its checks; then no number is returned.
+        ``strict``: whether samples for which the bound cannot be promised, because a comparison of the model was too
+        close, are an error (after which the same response may be decrypted again without ``strict``); otherwise
+        they are marked in ``Answer.within_bound``. Raises ``MalformedMessageError`` for damaged bytes,
+        ``PeerIncompatibleError`` for an answer to another plan, key or request, and ``PrecisionError`` when the
+        result fails its checks; then no number is returned.
         """
         start = time.perf_counter()
         plan = self.plan
@@ -159,8 +162,14 @@ class Owner:
         if not isinstance(parts, list) or len(parts) != wanted or not all(type(p) is bytes for p in parts):
             raise MalformedMessageError(f"the response must hold {wanted} ciphertexts")
         slots = np.stack([self._slots(part) for part in parts])
+        scores, within_bound = self._scores(slots, samples)
+        if strict and not within_bound.all():
+            raise PrecisionError(
+                f"{int((~within_bound).sum())} of {samples} samples have a value so close to a threshold of the "
+                "model that no error can be promised",
+                hint="pass `strict=False` to get all answers, with these marked in `answer.within_bound`",
+            )
         del self._pending[request_id]
-        scores = self._scores(slots, samples)
         outputs = self._tail(scores)
         values = outputs[plan.tail.primary]
         label = plan.tail.label
@@ -173,8 +182,11 @@ class Owner:
             bytes_down=len(response),
             key_bytes=self.key_bytes,
             error_bound=plan.error_bound,
+            comparison_margin=plan.margin,
+            samples_out_of_bound=int((~within_bound).sum()),
         )
-        return Answer.of(values, labels=None if label is None else outputs[label], report=report)
+        labels = None if label is None else outputs[label]
+        return Answer.of(values, labels=labels, report=report, within_bound=within_bound)
 
     def _samples(self, X: npt.ArrayLike) -> FloatArray:
         """``X`` as (samples, features) finite float64."""
@@ -209,31 +221,42 @@ class Owner:
         slots: npt.NDArray[np.complex128] = self._params.decode(plaintext) * self.plan.unit
         return slots
 
-    def _scores(self, slots: npt.NDArray[np.complex128], samples: int) -> FloatArray:
-        """(samples, outputs) out of decrypted slots, after every check that needs no clear model."""
+    def _scores(
+        self, slots: npt.NDArray[np.complex128], samples: int
+    ) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+        """(samples, outputs) out of decrypted slots, after every check that needs no clear model.
+
+        With (samples,) whether each is within the promised bound.
+        """
         plan, noise = self.plan, self.plan.slot_noise
-        complex_layout = plan.output.is_complex
-        fails = not np.isfinite(slots).all()
-        if not fails and not complex_layout:
-            fails = bool(np.abs(slots.imag).max() > noise)
+        if not np.isfinite(slots).all():
+            raise _failed()
+        fails = False
         if isinstance(plan.output, ReplicatedLayout):
             period, size = plan.output.period, plan.output.size
-            blocks = slots.real.reshape(len(slots), -1, period)
-            scores = blocks[:, 0, :size]
-            fails = fails or bool(np.abs(blocks - blocks[:, :1]).max() > 2 * noise)
-            fails = fails or bool(np.abs(blocks[:, :, size:]).max(initial=0.0) > noise)
-            checked = scores
+            blocks = slots.reshape(len(slots), -1, period)
+            scores = blocks[:, 0, :size].real
+            # Noise is large where a comparison is undecided: such samples are marked, and not looked at any further.
+            decided = self._decided(blocks[:, :, size - 1].real.max(axis=1))
+            blocks, checked = blocks[decided], scores[decided]
+            fails = bool(np.abs(blocks.imag).max(initial=0.0) > noise)
+            fails = fails or bool(np.abs(blocks.real - blocks[:, :1].real).max(initial=0.0) > 2 * noise)
+            fails = fails or bool(np.abs(blocks[:, :, size:].real).max(initial=0.0) > noise)
         else:
-            checked = plan.output.unpack(slots)
-            scores = checked[:samples]
+            scores = plan.output.unpack(slots)
+            decided = self._decided(scores[:, -1])
+            checked = scores[decided]
+            if not plan.output.is_complex:
+                fails = bool(np.abs(slots[:, decided].imag).max(initial=0.0) > noise)
+            scores, decided = scores[:samples], decided[:samples]
         slack = noise + plan.score_error
-        fails = fails or bool((checked < plan.low - slack).any() or (checked > plan.high + slack).any())
-        if fails:
-            raise PrecisionError(
-                "the decrypted result fails its checks: noise, replicas or range are not as the plan promises",
-                hint="the provider ran another program, or a message was made for other data; no number is returned",
-            )
-        return np.ascontiguousarray(scores)
+        if fails or (checked < plan.low - slack).any() or (checked > plan.high + slack).any():
+            raise _failed()
+        return np.ascontiguousarray(scores[:, : plan.scores]), decided
+
+    def _decided(self, doubts: FloatArray) -> npt.NDArray[np.bool_]:
+        """Which samples pass the check of comparisons: all, for plans without them."""
+        return np.full(len(doubts), True) if self.plan.doubt is None else doubts <= self.plan.doubt
 
     def _tail(self, scores: FloatArray) -> dict[str, Any]:
         inputs: dict[str, FloatArray] = {}
@@ -244,3 +267,10 @@ class Owner:
             inputs[value.name] = scores[:, position : position + size].reshape(len(scores), *shape)
             position += size
         return interpret(self.plan.tail, inputs)
+
+
+def _failed() -> PrecisionError:
+    return PrecisionError(
+        "the decrypted result fails its checks: noise, replicas or range are not as the plan promises",
+        hint="the provider ran another program, or a message was made for other data; no number is returned",
+    )

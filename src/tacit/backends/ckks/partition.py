@@ -12,25 +12,29 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from tacit.backends.ckks.matrix import Matrix
 from tacit.errors import NoAdmissiblePlanError, ShapeError, UnsupportedOpError
 from tacit.ir.graph import Graph, Node, infer_values
 from tacit.ir.interpret import interpret
 
-__all__ = ["Activation", "Affine", "Partition", "partition"]
+__all__ = ["Activation", "Affine", "Partition", "affine_between", "cut_and_tail", "partition"]
 
 FloatArray = npt.NDArray[np.float64]
 
 _CHUNK = 256
 """Basis vectors that are pushed through an affine subgraph at once."""
+_DUST = 2.0**-44
+"""Part of a bias below which a difference of two images is rounding and no entry."""
 
 
 @dataclass(frozen=True, eq=False)
 class Affine:
-    """z = matrix · h + bias, between flattened values. ``matrix``: (outputs, inputs)."""
+    """z = matrix · h + bias, between flattened values. ``matrix``: (outputs, inputs); ``shape``: of z, unflattened."""
 
-    matrix: FloatArray
+    matrix: Matrix
     bias: FloatArray
     name: str = ""
+    shape: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +74,41 @@ def partition(graph: Graph) -> Partition:
             "encrypted prediction takes a model with one float input whose first dimension is the batch",
             hint="export the model with a single (batch, features) input",
         )
-    tail_nodes = _tail(graph)
-    produced = {node.output for node in graph.nodes if node.output not in tail_nodes}
+    cut, tail = cut_and_tail(graph)
+    source = graph.inputs[0].name
+    produced = {node.output for node in graph.nodes}
+    encrypted = _ancestors(graph, cut, produced)
+    affines: list[Affine] = []
+    activations: list[Activation] = []
+    while True:
+        affine = _affine_closure(graph, source, encrypted)
+        if all(name in affine for name in cut):
+            affines.append(_lower(graph, source, cut))
+            break
+        entry, exit_value = _next_activation(graph, affine, encrypted, cut)
+        affines.append(_lower(graph, source, (entry,)))
+        activations.append(_activation(graph, entry, exit_value))
+        source = exit_value
+    if not all(affine.matrix.data.any() for affine in affines):
+        raise NoAdmissiblePlanError(
+            "the model gives the same answer for every input: there is nothing to protect",
+            hint="check that the model was fitted",
+        )
+    return Partition(
+        affines=tuple(affines),
+        activations=tuple(activations),
+        cut=cut,
+        tail=tail,
+        input_shape=tuple(int(size) for size in graph.inputs[0].shape[1:] if size is not None),
+    )
+
+
+def cut_and_tail(graph: Graph, *, inner: frozenset[str] = frozenset()) -> tuple[tuple[str, ...], Graph]:
+    """The values that the owner decrypts, and the tail that it runs on them; no value of ``inner`` is made by the tail.
+
+    Raises ``NoAdmissiblePlanError`` where nothing would run encrypted.
+    """
+    tail_nodes = _tail(graph, inner)
     read = {name for node in graph.nodes if node.output in tail_nodes for name in node.inputs}
     wanted = read | set(graph.outputs)
     source = graph.inputs[0].name
@@ -85,31 +122,14 @@ def partition(graph: Graph) -> Partition:
             "the model holds no secret of the provider: nothing would run encrypted",
             hint="run this model in the clear, where its data are",
         )
-    encrypted = _ancestors(graph, cut, produced)
-    affines: list[Affine] = []
-    activations: list[Activation] = []
-    while True:
-        affine = _affine_closure(graph, source, encrypted)
-        if all(name in affine for name in cut):
-            affines.append(_lower(graph, source, cut))
-            break
-        entry, exit_value = _next_activation(graph, affine, encrypted, cut)
-        affines.append(_lower(graph, source, (entry,)))
-        activations.append(_activation(graph, entry, exit_value))
-        source = exit_value
-    if not all(affine.matrix.any() for affine in affines):
-        raise NoAdmissiblePlanError(
-            "the model gives the same answer for every input: there is nothing to protect",
-            hint="check that the model was fitted",
-        )
-    tail = _published(graph.subgraph(cut, graph.outputs))
-    return Partition(
-        affines=tuple(affines),
-        activations=tuple(activations),
-        cut=cut,
-        tail=tail,
-        input_shape=tuple(int(size) for size in graph.inputs[0].shape[1:] if size is not None),
-    )
+    return cut, _published(graph.subgraph(cut, graph.outputs))
+
+
+def affine_between(graph: Graph, source: str, targets: tuple[str, ...]) -> Affine | None:
+    """The affine map from one value to others (flattened, one after the other); ``None`` where they are not affine."""
+    nodes = _ancestors(graph, targets, {node.output for node in graph.nodes}, above=source)
+    closure = _affine_closure(graph, source, nodes)
+    return _lower(graph, source, targets) if all(name in closure for name in targets) else None
 
 
 def _is_secret(graph: Graph, name: str) -> bool:
@@ -123,11 +143,11 @@ def _is_public(graph: Graph, name: str) -> bool:
     return structural or graph.values[name].owner == "public"
 
 
-def _tail(graph: Graph) -> set[str]:
+def _tail(graph: Graph, inner: frozenset[str]) -> set[str]:
     """Outputs of the nodes of the tail."""
     tail: set[str] = set()
     for node in reversed(graph.nodes):
-        if not _is_secret(graph, node.output):
+        if node.output in inner or not _is_secret(graph, node.output):
             continue
         public = all(_is_secret(graph, name) or _is_public(graph, name) for name in node.inputs)
         if public and all(user.output in tail for user in graph.users(node.output)):
@@ -142,11 +162,15 @@ def _published(tail: Graph) -> Graph:
     return replace(tail, values=values, public_constants=public, metadata={})
 
 
-def _ancestors(graph: Graph, targets: tuple[str, ...], produced: set[str]) -> tuple[Node, ...]:
-    """The secret nodes that the targets need, in order."""
+def _ancestors(
+    graph: Graph, targets: tuple[str, ...], produced: set[str], *, above: str = ""
+) -> tuple[Node, ...]:
+    """The secret nodes that the targets need, in order; the value ``above`` is taken as given."""
     needed = set(targets)
     nodes: list[Node] = []
     for node in reversed(graph.nodes):
+        if node.output == above:
+            continue
         if node.output in needed and node.output in produced and _is_secret(graph, node.output):
             nodes.append(node)
             needed.update(node.inputs)
@@ -306,19 +330,61 @@ def _kind(inner: Graph, entry: str) -> str:
 
 
 def _lower(graph: Graph, source: str, targets: tuple[str, ...]) -> Affine:
-    """Composes an affine subgraph into one matrix, by running it on the origin and on every unit vector."""
+    """Composes an affine subgraph into one sparse matrix, by running it on the origin and on every unit vector.
+
+    Which entries are stored is found on a copy of the graph with random weights: an entry that only happens to be zero
+    is stored, one that no weights could make other than zero is not.
+    """
     part = graph.subgraph([source], targets)
     shape = tuple(int(size) for size in graph.values[source].shape if size is not None)
     width = int(np.prod(shape, dtype=np.int64))
+    bias, linear = _images(part, targets, shape, width)
+    _, pattern = _images(_with_random_weights(part), targets, shape, width)
+    pieces, rows = [], []
+    for start in range(0, width, _CHUNK):
+        stop = min(width, start + _CHUNK)
+        columns, outputs = np.nonzero(pattern(start, stop))
+        pieces.append(np.stack([outputs, columns + start]))
+        rows.append(linear(start, stop)[columns, outputs])
+    places = np.concatenate(pieces, axis=1)
+    order = np.lexsort((places[1], places[0]))
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(places[0], minlength=bias.size))])
+    matrix = Matrix(
+        (np.concatenate(rows)[order], places[1][order].astype(np.int32), indptr.astype(np.int32)),
+        shape=(bias.size, width),
+    )
+    name = next((n.name or n.output for n in reversed(part.nodes)), source)
+    result = graph.values[targets[0]].shape if len(targets) == 1 else (None, bias.size)
+    return Affine(matrix, bias, name, tuple(int(size) for size in result if size is not None))
+
+
+def _images(
+    part: Graph, targets: tuple[str, ...], shape: tuple[int, ...], width: int
+) -> tuple[FloatArray, Callable[[int, int], FloatArray]]:
+    """The image of the origin, and those of unit vectors start … stop less that: (stop - start, outputs)."""
 
     def run(batch: FloatArray) -> FloatArray:
         outputs = interpret(part, batch.reshape(len(batch), *shape))
         return np.concatenate([outputs[name].reshape(len(batch), -1) for name in targets], axis=1)
 
     bias = run(np.zeros((1, width)))[0]
-    matrix = np.empty((bias.size, width))
-    for start in range(0, width, _CHUNK):
-        stop = min(width, start + _CHUNK)
-        matrix[:, start:stop] = run(np.eye(stop - start, width, k=start)).T - bias[:, None]
-    name = next((n.name or n.output for n in reversed(part.nodes)), source)
-    return Affine(matrix, bias, name)
+
+    def linear(start: int, stop: int) -> FloatArray:
+        images: FloatArray = run(np.eye(stop - start, width, k=start)) - bias
+        images[np.abs(images) <= _DUST * (np.abs(bias) + 1e-300)] = 0.0
+        return images
+
+    return bias, linear
+
+
+def _with_random_weights(part: Graph) -> Graph:
+    """The graph with every number that may be secret replaced by another one, none near zero."""
+    rng = np.random.default_rng(0)
+    constants = {
+        name: rng.uniform(0.5, 1.5, array.shape)
+        if graph_value.owner == "provider" and array.dtype == np.float64
+        else array
+        for name, array in part.constants.items()
+        for graph_value in (part.values[name],)
+    }
+    return replace(part, constants=constants)

@@ -7,24 +7,39 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tacit.backends.ckks.layout import ColumnLayout, ReplicatedLayout
+from tacit.backends.ckks.layout import ColumnLayout, ReplicatedLayout, WindowLayout
 from tacit.backends.ckks.linear import SlotMap
 from tacit.backends.ckks.polynomial import recipe
 
-__all__ = ["ColumnStage", "MapStage", "PolynomialStage", "Program", "SquareStage", "Stage"]
+__all__ = [
+    "ColumnStage",
+    "CompareStage",
+    "LeafStage",
+    "MapStage",
+    "PathStage",
+    "PolynomialStage",
+    "Program",
+    "QuadraticMapStage",
+    "SquareStage",
+    "Stage",
+]
 
 FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class MapStage:
-    """A linear map on one packed ciphertext. ``scale``: of the diagonals. ``bound``: (slots,) on |result|."""
+    """A linear map on one packed ciphertext. ``scale``: of the diagonals. ``bound``: (slots,) on |result|.
+
+    ``absorbs``: noise of the result that the next stage was made for, 0 where noise travels on.
+    """
 
     map: SlotMap
     level: int
     scale: float
     rescale: bool
     bound: FloatArray
+    absorbs: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +66,7 @@ class PolynomialStage:
     """t → Σ series[j]·T_j(t) for t in [-1, 1]; the result has exactly ``scale``.
 
     ``high``: a bound on its magnitude; ``slope``: on that of its derivative, as in ``Approximation``.
+    ``absorbs``: noise of the result that the next stage was made for, 0 where noise travels on.
     """
 
     series: tuple[float, ...]
@@ -58,9 +74,71 @@ class PolynomialStage:
     scale: float
     high: float
     slope: float
+    absorbs: float = 0.0
 
 
-Stage = MapStage | ColumnStage | SquareStage | PolynomialStage
+@dataclass(frozen=True, eq=False)
+class CompareStage:
+    """One ciphertext per feature → one per comparison: whether units[features[c]] > thresholds[c], 1 or 0.
+
+    Each takes (unit - threshold)/2, at ``level``, through ``polynomials``. ``absorbs``: noise of the argument.
+    """
+
+    features: tuple[int, ...]
+    thresholds: tuple[float, ...]
+    level: int
+    polynomials: tuple[PolynomialStage, ...]
+    absorbs: float
+
+
+@dataclass(frozen=True, eq=False)
+class PathStage:
+    """x → x · rotate(x, rotation), one level: factors that lie ``rotation`` slots apart."""
+
+    rotation: int
+    level: int
+
+
+@dataclass(frozen=True, eq=False)
+class LeafStage:
+    """Comparisons → leaves, then their squares: products along paths, shared between leaves.
+
+    ``paths``: for each leaf (comparison, whether it holds) from the root down. Results are at ``end``, read at the
+    ``scale`` of the comparisons: ``corrections`` (2·leaves,) are the factors by which they are too small for that.
+    """
+
+    paths: tuple[tuple[tuple[int, bool], ...], ...]
+    level: int
+    end: int
+    scale: float
+    corrections: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class QuadraticMapStage:
+    """x → map·x + squares·x², folded and shifted as ``map`` says; two levels, ``level`` is that of x.
+
+    ``scale``, ``square_scale``: of the diagonals. ``bound``: (slots,) on |result|.
+    """
+
+    map: SlotMap
+    squares: SlotMap
+    level: int
+    scale: float
+    square_scale: float
+    bound: FloatArray
+
+
+Stage = (
+    MapStage
+    | ColumnStage
+    | SquareStage
+    | PolynomialStage
+    | CompareStage
+    | PathStage
+    | LeafStage
+    | QuadraticMapStage
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +146,7 @@ class Program:
     """``level``, ``scale``: of the input ciphertexts. ``output_scale``: of the results, which are at level 0."""
 
     stages: tuple[Stage, ...]
-    input: ReplicatedLayout | ColumnLayout
+    input: ReplicatedLayout | WindowLayout | ColumnLayout
     output: ReplicatedLayout | ColumnLayout
     level: int
     scale: float
@@ -77,13 +155,20 @@ class Program:
     def rotations(self) -> dict[int, int]:
         """Rotation → highest level at which it is used: the fewest and smallest keys that serve the program."""
         levels: dict[int, int] = {}
+
+        def use(rotations: tuple[int, ...], level: int) -> None:
+            for k in rotations:
+                levels[k] = max(levels.get(k, 0), level)
+
         for stage in self.stages:
             if isinstance(stage, MapStage):
-                after = stage.level - 1 if stage.rescale else stage.level
-                for k in stage.map.rotations:
-                    levels[k] = max(levels.get(k, 0), stage.level)
-                for k in stage.map.folds:
-                    levels[k] = max(levels.get(k, 0), after)
+                use(stage.map.rotations, stage.level)
+                use(stage.map.folds, stage.level - 1 if stage.rescale else stage.level)
+            elif isinstance(stage, PathStage):
+                use((stage.rotation,), stage.level)
+            elif isinstance(stage, QuadraticMapStage):
+                use(stage.map.rotations + stage.squares.rotations, stage.level - 1)
+                use(stage.map.folds, stage.level - 2)
         return dict(sorted(levels.items()))
 
     def conjugate(self) -> int | None:
@@ -93,8 +178,11 @@ class Program:
 
     def relinearize(self) -> int | None:
         """Highest level at which two ciphertexts are multiplied, ``None`` where none are."""
-        levels = [s.level for s in self.stages if isinstance(s, SquareStage)]
+        levels: list[int] = []
         for stage in self.stages:
-            if isinstance(stage, PolynomialStage) and recipe(stage.series).multiplications:
+            if isinstance(stage, PolynomialStage):
+                if recipe(stage.series).multiplications:
+                    levels.append(stage.level)
+            elif isinstance(stage, SquareStage | PathStage | QuadraticMapStage | CompareStage | LeafStage):
                 levels.append(stage.level)
         return max(levels, default=None)

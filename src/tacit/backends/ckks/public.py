@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from tacit.backends.base import Sight
 from tacit.backends.ckks.envelope import read_cbor
-from tacit.backends.ckks.layout import ColumnLayout, ReplicatedLayout
+from tacit.backends.ckks.layout import ColumnLayout, ReplicatedLayout, WindowLayout
 from tacit.backends.ckks.region import Region
 from tacit.errors import (
     InvalidParameterError,
@@ -58,6 +58,9 @@ class PublicPlan:
     ``relinearize``, ``conjugate``: levels of those keys. ``batch``: most samples of one request.
     ``slot_noise``: bound on the noise of a response slot, for the owner's checks. ``low``, ``high``: sound range of
     the decrypted values, in the order of ``tail``'s inputs. ``error_bound``: promised for the primary output.
+
+    ``doubt``: for models that compare, the limit of the last decrypted value, which is no score: samples above it are
+    not within the bound. ``margin``: the comparison margin, of half the range of a comparison's argument.
     """
 
     model: str
@@ -67,7 +70,7 @@ class PublicPlan:
     log_p: tuple[int, ...]
     log_scale: int
     layout: str
-    input: ReplicatedLayout | ColumnLayout
+    input: ReplicatedLayout | WindowLayout | ColumnLayout
     output: ReplicatedLayout | ColumnLayout
     input_shape: tuple[int, ...]
     batch: int
@@ -85,6 +88,8 @@ class PublicPlan:
     score_error: float
     error_bound: float
     tail: Graph
+    doubt: float | None = None
+    margin: float | None = None
     sights: tuple[Sight, ...] = ()
     assumptions: tuple[str, ...] = field(default=())
 
@@ -96,6 +101,11 @@ class PublicPlan:
     @property
     def features(self) -> int:
         return prod(self.input_shape)
+
+    @property
+    def scores(self) -> int:
+        """Decrypted values that the tail takes."""
+        return self.output.size - (self.doubt is not None)
 
     @property
     def needs_keys(self) -> bool:
@@ -141,12 +151,15 @@ class PublicPlan:
                 "radius": _bytes(self.region.radius),
                 "mean": _bytes(self.region.mean),
                 "ball": float(self.region.ball),
+                "knots": None if self.region.knots is None else _bytes(self.region.knots),
                 "low": _bytes(self.low),
                 "high": _bytes(self.high),
                 "slot_noise": float(self.slot_noise),
                 "score_error": float(self.score_error),
                 "error_bound": float(self.error_bound),
                 "tail": to_text(self.tail),
+                "doubt": None if self.doubt is None else float(self.doubt),
+                "margin": None if self.margin is None else float(self.margin),
                 "sights": [[s.what, list(s.who), s.note] for s in self.sights],
                 "assumptions": list(self.assumptions),
             },
@@ -188,8 +201,13 @@ class PublicPlan:
 
 def _read(fields: dict[str, Any]) -> PublicPlan:
     parameters = fields["parameters"]
+    centre = _array(fields["centre"])
     region = Region(
-        _array(fields["centre"]), _array(fields["radius"]), _array(fields["mean"]), _positive(fields["ball"])
+        centre,
+        _array(fields["radius"]),
+        _array(fields["mean"]),
+        _positive(fields["ball"]),
+        None if fields["knots"] is None else _array(fields["knots"]).reshape(centre.size, -1),
     )
     plan = PublicPlan(
         model=_text(fields["model"]),
@@ -199,7 +217,7 @@ def _read(fields: dict[str, Any]) -> PublicPlan:
         log_p=tuple(_integer(bits, 1, 64) for bits in parameters["log_p"]),
         log_scale=_integer(parameters["log_scale"], 1, 64),
         layout=_text(fields["layout"]),
-        input=_layout_from_dict(fields["input"]),
+        input=_input_from_dict(fields["input"]),
         output=_layout_from_dict(fields["output"]),
         input_shape=_shape(fields["input_shape"]),
         batch=_integer(fields["batch"], 1, 1 << 24),
@@ -217,6 +235,8 @@ def _read(fields: dict[str, Any]) -> PublicPlan:
         score_error=_positive(fields["score_error"]),
         error_bound=_positive(fields["error_bound"]),
         tail=_tail(_text(fields["tail"])),
+        doubt=None if fields["doubt"] is None else _positive(fields["doubt"]),
+        margin=None if fields["margin"] is None else _positive(fields["margin"]),
         sights=tuple(
             Sight(_text(w), tuple(_text(r) for r in who), _text(n)) for w, who, n in fields["sights"]
         ),
@@ -229,8 +249,11 @@ def _read(fields: dict[str, Any]) -> PublicPlan:
 def _check(plan: PublicPlan) -> None:
     """What holds between the fields. Raises ``InvalidParameterError``, ``ShapeError`` or ``ModelError``."""
     slots = 1 << (plan.log_n - 1)
-    kind = {"latency": ReplicatedLayout, "throughput": ColumnLayout}.get(plan.layout)
-    if kind is None or type(plan.input) is not kind or type(plan.output) is not kind:
+    kinds = {
+        "latency": ((ReplicatedLayout, WindowLayout), ReplicatedLayout),
+        "throughput": ((ColumnLayout,), ColumnLayout),
+    }.get(plan.layout)
+    if kinds is None or type(plan.input) not in kinds[0] or type(plan.output) is not kinds[1]:
         raise InvalidParameterError("the layouts of the plan do not fit each other")
     if plan.input.slots != slots or plan.output.slots != slots or plan.level != len(plan.log_q) - 1:
         raise InvalidParameterError("layouts or level of the plan do not fit its parameters")
@@ -263,13 +286,24 @@ def _check(plan: PublicPlan) -> None:
         raise ModelError(f"the tail of the plan makes more than {MAX_TAIL_NUMBERS} numbers of one request")
     if any(name not in plan.tail.public_constants for name in plan.tail.constants):
         raise ModelError("the tail of the plan holds a constant that is not public")
-    if sum(value.features for value in plan.tail.inputs) != plan.output.size:
+    if region.knots is not None and not (region.knots.shape[1] >= 2 and (np.diff(region.knots) > 0).all()):
+        raise ShapeError("the knots of the plan's region do not ascend")
+    if sum(value.features for value in plan.tail.inputs) != plan.scores:
         raise ShapeError("the tail of the plan does not take what the program gives")
     if any(value.shape[:1] != (None,) or value.dtype != "float64" for value in plan.tail.inputs):
         raise ShapeError("the tail of the plan takes float batches")
 
 
-def _layout_to_dict(layout: ReplicatedLayout | ColumnLayout) -> dict[str, Any]:
+def _layout_to_dict(layout: ReplicatedLayout | WindowLayout | ColumnLayout) -> dict[str, Any]:
+    if isinstance(layout, WindowLayout):
+        return {
+            "shape": list(layout.shape),
+            "slots": layout.slots,
+            "block": layout.block,
+            "width": layout.width,
+            "step": list(layout.step),
+            "windows": [list(window) for window in layout.windows],
+        }
     if isinstance(layout, ColumnLayout):
         return {"size": layout.size, "slots": layout.slots, "complex": layout.is_complex}
     return {
@@ -281,6 +315,33 @@ def _layout_to_dict(layout: ReplicatedLayout | ColumnLayout) -> dict[str, Any]:
         "step": layout.step,
         "folded": layout.is_complex,
     }
+
+
+def _input_from_dict(fields: dict[str, Any]) -> ReplicatedLayout | WindowLayout | ColumnLayout:
+    if "windows" not in fields:
+        return _layout_from_dict(fields)
+    channels, height, width = (_integer(size, 1, MAX_FEATURES) for size in fields["shape"])
+    if channels * height * width > MAX_FEATURES:
+        raise ShapeError("the input layout of the plan is too large")
+    vertical, horizontal = (_integer(step, 1, 1 << 10) for step in fields["step"])
+    windows = []
+    for window in fields["windows"]:
+        c, dy, dx = window
+        windows.append(
+            (
+                _integer(c, -1, channels - 1),
+                _integer(dy, -(1 << 16), 1 << 16),
+                _integer(dx, -(1 << 16), 1 << 16),
+            )
+        )
+    return WindowLayout(
+        (channels, height, width),
+        _integer(fields["slots"], 8, 1 << 16),
+        _integer(fields["block"], 1, 1 << 16),
+        _integer(fields["width"], 1, 1 << 16),
+        (vertical, horizontal),
+        tuple(windows),
+    )
 
 
 def _layout_from_dict(fields: dict[str, Any]) -> ReplicatedLayout | ColumnLayout:

@@ -3,22 +3,28 @@
 Every pre-activation is bounded twice, by the box (sums of magnitudes) and by the ball (Cauchy–Schwarz); the tighter
 bound counts. Deeper layers follow by the slopes of the activations on those ranges. Functions are then approximated on
 exactly these ranges, so no accepted input can leave them.
+
+Deep networks of squares have no useful bound of this kind: it grows doubly exponentially. For them, and only where no
+function is approximated, ranges may be `Observed` on samples, with a margin; a promise then holds for samples whose
+hidden values stay within it, and a plan says so.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, log2, sqrt
+from functools import lru_cache
+from math import ceil, log2
 
 import numpy as np
 import numpy.typing as npt
 
 from tacit.backends.ckks.approximate import Approximation, approximate
+from tacit.backends.ckks.matrix import Matrix, absolute, row_norms, scaled, spectral_bound, with_entries
 from tacit.backends.ckks.partition import Activation, Affine, Partition
 from tacit.backends.ckks.region import Region
 from tacit.errors import PrecisionError
 
-__all__ = ["Model", "ScaledAffine", "Step", "lower"]
+__all__ = ["Model", "Observed", "ScaledAffine", "Step", "lower"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -27,15 +33,23 @@ ROUNDING = 2.0**-52
 """Relative error of a float64 operation, with one bit to spare."""
 _WIDEN = 1.01
 """Intervals are this much wider than the bound, for the errors that earlier layers add."""
+OBSERVED_MARGIN = 2.0
+"""Observed ranges are this much wider than what the samples reach."""
+_FLOOR = 0.25
+"""No element's observed range is narrower than this part of the widest of its layer."""
 
 
 @dataclass(frozen=True, eq=False)
 class ScaledAffine:
-    """An affine map between values that are scaled into [-1, 1]; ``bound``: (outputs,) on |result|."""
+    """An affine map between values that are scaled into [-1, 1]; ``bound``: (outputs,) on |result|.
 
-    matrix: FloatArray
+    ``shape``: of the result, unflattened.
+    """
+
+    matrix: Matrix
     bias: FloatArray
     bound: FloatArray
+    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +80,7 @@ class Model:
     high: FloatArray
     error: FloatArray
     unit: float
+    input_shape: tuple[int, ...]
 
     @property
     def depth(self) -> int:
@@ -78,6 +93,13 @@ class Model:
 
 
 @dataclass(frozen=True, eq=False)
+class Observed:
+    """``samples``: (samples, features) whose hidden values, with a margin, are taken as ranges."""
+
+    samples: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
 class _Range:
     """Of one affine map's results: intervals, the value at the region's mean, and a bound on the distance from it."""
 
@@ -87,12 +109,15 @@ class _Range:
     distance: float
 
 
-def lower(part: Partition, region: Region, tolerance: float) -> Model:
+def lower(part: Partition, region: Region, tolerance: float, observed: Observed | None = None) -> Model:
     """The normal form with approximations whose errors together stay within ``tolerance`` at every output.
 
+    ``observed``: narrows the ranges to what samples show, for models of squares only.
     Raises ``PrecisionError`` where no polynomial is good enough.
     """
     ranges = _ranges(part, region)
+    if observed is not None:
+        ranges = _narrowed(part, ranges, observed)
     slopes = [_slope(activation, r) for activation, r in zip(part.activations, ranges[:-1], strict=True)]
     gains = _gains(part, slopes)
     inexact = sum(activation.kind != "square" for activation in part.activations)
@@ -103,26 +128,29 @@ def lower(part: Partition, region: Region, tolerance: float) -> Model:
     error = _cancellation(part.affines[0], region)
     unit = 1.0
     for index, affine in enumerate(part.affines):
-        matrix = affine.matrix * column_scale
-        bias = affine.bias + (affine.matrix @ shift if index == 0 else 0.0)
+        matrix = scaled(affine.matrix, columns=column_scale)
+        bias: FloatArray = affine.bias + (affine.matrix @ shift if index == 0 else 0.0)
         here = ranges[index]
         if index:
-            error = np.abs(affine.matrix) @ error
+            error = np.asarray(absolute(affine.matrix) @ error)
         if index == len(part.activations):
             bound = np.maximum(np.abs(here.low), np.abs(here.high)) + error
             unit = 2.0 ** ceil(log2(max(float(bound.max()), 1e-300)))
-            affines.append(ScaledAffine(matrix / unit, bias / unit, bound / unit))
+            matrix = scaled(matrix, rows=np.full(len(bound), 1 / unit))
+            affines.append(ScaledAffine(matrix, bias / unit, bound / unit, affine.shape))
             break
         activation = part.activations[index]
         reach = np.maximum(np.abs(here.low), np.abs(here.high)) * _WIDEN + error
         reach = np.maximum(reach, max(float(reach.max()) * 1e-3, 1e-9))
         if activation.kind == "smooth":
             reach = np.full_like(reach, float(reach.max()))
-        affines.append(ScaledAffine(matrix / reach[:, None], bias / reach, np.ones(len(reach))))
+        matrix = scaled(matrix, rows=1 / reach)
+        affines.append(ScaledAffine(matrix, bias / reach, np.ones(len(reach)), affine.shape))
         step, column_scale, own = _step(activation, reach, gains[index], tolerance / max(1, inexact))
         steps.append(step)
         error = slopes[index] * error + own
-    return Model(tuple(affines), tuple(steps), ranges[-1].low - error, ranges[-1].high + error, error, unit)
+    low, high = ranges[-1].low - error, ranges[-1].high + error
+    return Model(tuple(affines), tuple(steps), low, high, error, unit, part.input_shape)
 
 
 def _cancellation(affine: Affine, region: Region) -> FloatArray:
@@ -131,7 +159,7 @@ def _cancellation(affine: Affine, region: Region) -> FloatArray:
     Composing the map (`partition`) rounds an entry by the size of the bias at most, applying it every product.
     """
     size = np.abs(region.centre) + region.radius
-    loss: FloatArray = np.abs(affine.matrix) @ size + np.abs(affine.bias) * (1.0 + float(size.sum()))
+    loss: FloatArray = absolute(affine.matrix) @ size + np.abs(affine.bias) * (1.0 + float(size.sum()))
     return loss * ROUNDING
 
 
@@ -151,20 +179,21 @@ def _step(
     return Step(found), np.ones_like(reach), np.full_like(reach, found.error)
 
 
-def _ranges(part: Partition, region: Region) -> list[_Range]:
+@lru_cache(maxsize=8)
+def _ranges(part: Partition, region: Region) -> tuple[_Range, ...]:
     """Ranges of the results of every affine map."""
     first: Affine = part.affines[0]
-    scaled = first.matrix * region.radius
+    units = scaled(first.matrix, columns=region.radius)
     centre = first.matrix @ region.centre + first.bias
     at_mean = first.matrix @ region.mean + first.bias
-    box = np.abs(scaled).sum(axis=1)
-    ball = np.linalg.norm(scaled, axis=1) * region.ball
+    box = absolute(units) @ np.ones(units.shape[1])
+    ball = row_norms(units) * region.ball
     ranges = [
         _Range(
             np.maximum(centre - box, at_mean - ball),
             np.minimum(centre + box, at_mean + ball),
             at_mean,
-            _largest_stretch(scaled) * region.ball,
+            spectral_bound(units) * region.ball,
         )
     ]
     for activation, affine in zip(part.activations, part.affines[1:], strict=True):
@@ -177,33 +206,38 @@ def _ranges(part: Partition, region: Region) -> list[_Range]:
                 hint="calibrate on a narrower range, or bound the input of that function",
             )
         matrix = affine.matrix
-        up, down = np.maximum(matrix, 0), np.minimum(matrix, 0)
+        up = with_entries(matrix, np.maximum(matrix.data, 0))
+        down = with_entries(matrix, np.minimum(matrix.data, 0))
         box_low = up @ low + down @ high + affine.bias
         box_high = up @ high + down @ low + affine.bias
         at_mean = matrix @ activation.function(before.at_mean) + affine.bias
-        steep = matrix * slope
-        ball = np.linalg.norm(steep, axis=1) * before.distance
+        steep = scaled(matrix, columns=slope)
+        ball = row_norms(steep) * before.distance
         ranges.append(
             _Range(
                 np.maximum(box_low, at_mean - ball),
                 np.minimum(box_high, at_mean + ball),
                 at_mean,
-                _largest_stretch(steep) * before.distance,
+                spectral_bound(steep) * before.distance,
             )
         )
-    return ranges
+    return tuple(ranges)
 
 
-def _largest_stretch(matrix: FloatArray) -> float:
-    """Bound on the largest singular value: from the smaller Gram matrix, which costs far less than singular values."""
-    largest = float(np.abs(matrix).max(initial=0.0))
-    if not 0.0 < largest < np.inf:
-        return largest
-    scaled = matrix / largest
-    gram = scaled @ scaled.T if matrix.shape[0] <= matrix.shape[1] else scaled.T @ scaled
-    rounding = 4.0 * sum(matrix.shape) * np.finfo(np.float64).eps
-    trace = float(np.trace(gram))
-    return largest * sqrt(float(np.linalg.eigvalsh(gram)[-1]) + rounding * trace)
+def _narrowed(part: Partition, ranges: tuple[_Range, ...], observed: Observed) -> tuple[_Range, ...]:
+    """The part of each range that samples reach, times the margin; a floor helps elements that hardly move in them."""
+    narrowed = []
+    values: npt.NDArray[np.float64] = observed.samples.T
+    for index, affine in enumerate(part.affines):
+        z = affine.matrix @ values + affine.bias[:, None]
+        largest: FloatArray = np.abs(z).max(axis=1)
+        reach = OBSERVED_MARGIN * np.maximum(largest, _FLOOR * largest.max())
+        sound = ranges[index]
+        low, high = np.maximum(sound.low, -reach), np.minimum(sound.high, reach)
+        narrowed.append(_Range(low, high, sound.at_mean, sound.distance))
+        if index < len(part.activations):
+            values = part.activations[index].function(z)
+    return tuple(narrowed)
 
 
 def _image(activation: Activation, r: _Range) -> tuple[FloatArray, FloatArray]:
@@ -234,9 +268,9 @@ def _points(r: _Range) -> FloatArray:
 
 def _gains(part: Partition, slopes: list[FloatArray]) -> list[FloatArray]:
     """For each activation, (outputs, elements): what an error of 1 in an element's result amounts to at each output."""
-    gain = np.abs(part.affines[-1].matrix)
+    gain = absolute(part.affines[-1].matrix).toarray()
     gains = [gain]
     for affine, slope in zip(reversed(part.affines[1:-1]), reversed(slopes[1:]), strict=True):
-        gain = (gain * slope) @ np.abs(affine.matrix)
+        gain = (gain * slope) @ absolute(affine.matrix)
         gains.append(gain)
     return gains[::-1]

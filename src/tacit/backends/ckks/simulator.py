@@ -153,6 +153,18 @@ class Simulator:
             shared=result.shared + slope * argument.shared,
         )
 
+    def absorb(self, ct: SimulatedCiphertext, noise: float) -> SimulatedCiphertext:
+        """Drops noise that the next stage was made for: it does not travel on.
+
+        Raises ``PrecisionError`` where it is more.
+        """
+        largest = TAIL * float((ct.noise + ct.shared).max(initial=0.0))
+        if not largest <= noise:
+            raise PrecisionError(
+                f"noise of {largest:.2g} is more than the {noise:.2g} that a comparison was made for"
+            )
+        return replace(ct, noise=np.zeros_like(ct.noise), shared=np.zeros_like(ct.shared))
+
     def add(self, a: SimulatedCiphertext, b: SimulatedCiphertext) -> SimulatedCiphertext:
         return self._sum(a, b, a.values + b.values)
 
@@ -174,7 +186,8 @@ class Simulator:
     def mul_const(self, ct: SimulatedCiphertext, constant: float, *, scale: float) -> SimulatedCiphertext:
         size = abs(constant)
         value = size if self.worst_case else constant
-        shared = ct.shared * size + np.abs(ct.values) * (0.5 / scale)
+        rounding = abs(constant - round(constant * scale) / scale)
+        shared = ct.shared * size + np.abs(ct.values) * rounding
         product = replace(ct, values=ct.values * value, noise=ct.noise * size, shared=shared)
         return self._fitting(replace(product, scale=ct.scale * scale))
 
@@ -217,6 +230,15 @@ class Simulator:
     def conjugate(self, ct: SimulatedCiphertext) -> SimulatedCiphertext:
         conjugate = replace(ct, values=ct.values if self.worst_case else np.conj(ct.values))
         return self._noisier(conjugate, self.noise.key_switch(ct.level) / ct.scale)
+
+    def rotate(self, ct: SimulatedCiphertext, k: int) -> SimulatedCiphertext:
+        rolled = replace(
+            ct,
+            values=np.roll(ct.values, -k),
+            noise=np.roll(ct.noise, -k),
+            shared=np.roll(ct.shared, -k),
+        )
+        return self._noisier(rolled, self.noise.key_switch(ct.level) / ct.scale)
 
     def rotate_sum(self, ct: SimulatedCiphertext, steps: Sequence[int]) -> SimulatedCiphertext:
         """Variances of independent noise add, magnitudes of shared noise; every rotation adds a key switch."""

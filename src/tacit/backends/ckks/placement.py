@@ -1,0 +1,279 @@
+"""The layout pass: chooses how every value between two functions lies in the slots.
+
+Each affine map runs from the layout of its input to the layout of its result. What that takes (rotations, diagonals,
+keys) follows from the two layouts and the structure of the matrix, so candidates are priced without any encryption, and
+a search over the layers keeps the cheapest chains of layouts. To add a layout, yield it from `_sources` (what the
+owner packs) or `_layouts` (what one map makes and the next reads).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+from math import ceil
+
+import numpy as np
+import numpy.typing as npt
+
+from tacit.backends.ckks.diagonals import baby_steps, connect, folds, rotations_between
+from tacit.backends.ckks.layout import (
+    GridLayout,
+    ReplicatedLayout,
+    SlotLayout,
+    WindowLayout,
+    power_of_two,
+)
+from tacit.backends.ckks.linear import SlotMap, between, input_layout
+from tacit.backends.ckks.matrix import Matrix
+from tacit.backends.ckks.meter import Meter, MeteredCiphertext
+from tacit.backends.ckks.ranges import Model
+from tacit.errors import InternalError
+
+__all__ = ["Placement", "place"]
+
+IntArray = npt.NDArray[np.int64]
+Shape = tuple[int, int, int]
+
+BEAM = 6
+"""Partial plans that are kept after each map."""
+MAX_STEP = 4
+"""Largest stride that is looked for."""
+SECONDS_PER_KEY = 2e-4
+"""What one more rotation key counts, so that keys are not spent on nothing."""
+
+
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """``source``: what the owner packs; ``maps``: one for each affine map, to plain replicas at the end."""
+
+    source: ReplicatedLayout | WindowLayout
+    maps: tuple[SlotMap, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Path:
+    """Layouts chosen so far: of the input and of every result. ``rotations``: of the first map, if it has a choice."""
+
+    layouts: tuple[SlotLayout, ...]
+    rotations: tuple[int, ...] | None
+    seconds: float
+
+
+@lru_cache(maxsize=8)
+def place(model: Model, log_n: int) -> Placement:
+    """The cheapest layouts found. Every size of the model must fit the slots when padded to a power of two.
+
+    The same for the same structure: owner and provider never have to exchange it.
+    """
+    slots = 1 << (log_n - 1)
+    shapes = [grid_shape(model.input_shape), *(grid_shape(affine.shape) for affine in model.affines)]
+    steps = [_step(a.matrix, x, y) for a, x, y in zip(model.affines, shapes[:-1], shapes[1:], strict=True)]
+    last = len(model.affines) - 1
+    paths: list[_Path] = []
+    for index, affine in enumerate(model.affines):
+        level = _level(model, index)
+        size = affine.matrix.shape[0]
+        found: dict[tuple[SlotLayout, ...], _Path] = {}
+        for path in paths or [_Path((), None, 0.0)]:
+            before = path.layouts[-1] if path.layouts else None
+            wanted: Iterator[SlotLayout] | Sequence[SlotLayout] = [ReplicatedLayout.plain(size, slots)]
+            if index != last:
+                wanted = _layouts(shapes[index + 1], slots, steps[index + 1], before)
+            for output in wanted:
+                for option in _extended(
+                    path, affine.matrix, shapes[0], output, slots, steps[0], log_n, level
+                ):
+                    # What came before does not matter to what comes after: only the last layout does.
+                    known = found.get(option.layouts[-1:])
+                    if known is None or option.seconds < known.seconds:
+                        found[option.layouts[-1:]] = option
+        paths = sorted(found.values(), key=lambda path: path.seconds)[:BEAM]
+    return _built(model, paths[0])
+
+
+def grid_shape(shape: tuple[int, ...]) -> Shape:
+    """Any shape as (channels, height, width)."""
+    if len(shape) == 3:
+        return shape[0], shape[1], shape[2]
+    if len(shape) == 2:
+        return shape[0], 1, shape[1]
+    return 1, 1, int(np.prod(shape, dtype=np.int64))
+
+
+def _built(model: Model, path: _Path) -> Placement:
+    maps = []
+    for index, affine in enumerate(model.affines):
+        source, output = path.layouts[index : index + 2]
+        if index == 0 and isinstance(source, ReplicatedLayout):
+            maps.append(between(source, affine.matrix.toarray(), affine.bias))
+            continue
+        rotations = path.rotations if index == 0 else None
+        maps.append(connect(source, affine.matrix, affine.bias, output, rotations=rotations))
+    source = path.layouts[0]
+    if not isinstance(source, ReplicatedLayout | WindowLayout):
+        raise InternalError(f"the owner cannot pack a {type(source).__name__}")
+    return Placement(source, tuple(maps))
+
+
+def _level(model: Model, index: int) -> int:
+    """Levels left when a map runs, of a chain that is just long enough."""
+    return len(model.affines) - 1 - index + sum(step.depth for step in model.steps[index:])
+
+
+def _seconds(log_n: int, level: int, rotations: IntArray, steps: Sequence[int]) -> float:
+    """Estimated seconds of one map, with what its keys count."""
+    meter = Meter(log_n, [1.0] * (level + 2), 1 if log_n < 14 else 2)
+    baby = baby_steps(rotations)
+    babies, giants = np.unique(rotations % baby), np.unique(rotations // baby)
+    counts = len(rotations), int(np.count_nonzero(babies)), int(np.count_nonzero(giants))
+    meter.linear(MeteredCiphertext(level, 1.0), (*counts, level, 1.0), rescale=False)
+    meter.rotate_sum(MeteredCiphertext(max(0, level - 1), 1.0), steps)
+    return meter.seconds + SECONDS_PER_KEY * (counts[1] + counts[2] + len(steps))
+
+
+def _extended(
+    path: _Path,
+    matrix: Matrix,
+    shape: Shape,
+    output: SlotLayout,
+    slots: int,
+    step: tuple[int, int],
+    log_n: int,
+    level: int,
+) -> Iterator[_Path]:
+    """The path with one map more, in every way that there is. ``shape``, ``step``: of the input and the first map."""
+    if path.layouts:
+        rotations = rotations_between(path.layouts[-1], matrix, output)
+        seconds = _seconds(log_n, level, rotations, folds(path.layouts[-1], output))
+        yield _Path((*path.layouts, output), path.rotations, path.seconds + seconds)
+        return
+    for source, choice in _sources(matrix, shape, output, slots, step):
+        seconds = _seconds(log_n, level, np.array(choice), folds(source, output))
+        yield _Path((source, output), tuple(choice), seconds)
+
+
+def _step(matrix: Matrix, before: Shape, after: Shape) -> tuple[int, int]:
+    """The stride, over rows and over columns, at which a map reads its input: the one that needs fewest offsets.
+
+    (1, 1) for maps without such structure, as dense ones.
+    """
+    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    found = []
+    for axis in (1, 2):
+        inner = 1 if axis == 2 else before[2], 1 if axis == 2 else after[2]
+        source = matrix.indices // inner[0] % before[axis]
+        result = rows // inner[1] % after[axis]
+        choices = []
+        for step in range(1, MAX_STEP + 1):
+            offsets = np.bincount(source - step * result + MAX_STEP * after[axis])
+            choices.append((int(np.count_nonzero(offsets)), step))
+        fewest, step = min(choices)
+        found.append(step if fewest < before[axis] else 1)
+    return found[0], found[1]
+
+
+def _layouts(
+    shape: Shape, slots: int, step: tuple[int, int], before: SlotLayout | None
+) -> Iterator[SlotLayout]:
+    """Candidates for a value of ``shape`` that the next map reads at stride ``step``, in order of size.
+
+    ``before``: the layout of the value that it is made from.
+    """
+    channels, height, width = shape
+    if height * width == 1 or channels == height == 1:
+        yield ReplicatedLayout.plain(channels * height * width, slots)
+        return
+    inherited = (before.row, before.channel) if isinstance(before, GridLayout) else (0, 0)
+    seen = set()
+    for f, g in {(1, 1), step}:
+        high, wide = ceil(height / f), ceil(width / g)
+        for row in {wide, power_of_two(wide), inherited[0]}:
+            for channel in {high * row, power_of_two(high * row), inherited[1]}:
+                if row < wide or channel < high * row:
+                    continue
+                phase = power_of_two(channels * channel) if f * g > 1 else channels * channel
+                span = power_of_two(phase * f * g)
+                if span <= slots:
+                    seen.add(GridLayout(shape, slots, channel, row, (f, g), phase, span))
+    # Plain replicas are what dense maps from the input give.
+    yield ReplicatedLayout.plain(channels * height * width, slots)
+    yield from sorted(seen, key=lambda grid: (grid.span, grid.channel, grid.row, grid.phases))
+
+
+def _sources(
+    matrix: Matrix, shape: Shape, output: SlotLayout, slots: int, step: tuple[int, int]
+) -> Iterator[tuple[ReplicatedLayout | WindowLayout, Sequence[int]]]:
+    """What the owner may pack for the first map, each with the rotations that the map then needs."""
+    size, outputs = matrix.shape[1], matrix.shape[0]
+    if isinstance(output, ReplicatedLayout):
+        source = input_layout(size, outputs, slots)
+        m = power_of_two(outputs)
+        count = source.period * m // source.span if source.copies > 1 else min(source.period, m)
+        yield source, range(source.period // source.copies if m > source.period else count)
+    if isinstance(output, GridLayout):
+        yield from _windows(matrix, shape, output, step)
+
+
+def _windows(
+    matrix: Matrix, shape: Shape, output: GridLayout, step: tuple[int, int]
+) -> Iterator[tuple[WindowLayout, Sequence[int]]]:
+    """Shifted copies of an image for a convolution of stride ``step``.
+
+    A *tap* (c, dy, dx) is what an output reads besides its own position. Each is split into a window, of which the
+    owner packs a copy, and a rotation inside the block. ``far`` rows or columns are all packed as windows, else only
+    one stride of them is. Blocks of an output read ``count`` consecutive windows, by rotations over whole blocks; where
+    several spans fold into one, each reads windows of its own.
+    """
+    block = min(output.channel, output.phase)
+    if block & (block - 1) or output.channel % block or output.phase % block:
+        return
+    thin = step[0] * output.phases[0], step[1] * output.phases[1]
+    taps = _taps(matrix, shape, output, step)
+    blocks = output.slots // block
+    per_span = output.span // block
+    groups = output.slots // output.span
+    for far in product((False, True), repeat=2):
+        windows, inner = set(), set()
+        for c, y, x in taps:
+            e = 0 if far[0] else y // thin[0], 0 if far[1] else x // thin[1]
+            windows.add((c, y - e[0] * thin[0], x - e[1] * thin[1]))
+            inner.add(e[0] * output.row + e[1])
+        count = power_of_two(ceil(len(windows) / groups))
+        if count > per_span:
+            continue
+        ordered = sorted(windows)
+        h = np.arange(blocks)
+        chosen = h % count + count * (h // per_span)
+        table = tuple(ordered[w] if w < len(ordered) else (-1, 0, 0) for w in chosen)
+        source = WindowLayout(shape, output.slots, block, output.row, thin, table)
+        rotations = sorted({(d * block + e) % output.slots for d in range(count) for e in inner})
+        try:
+            connect(source, matrix, np.zeros(matrix.shape[0]), output, rotations=rotations)
+        except InternalError:
+            continue  # Blocks are too small for the rotations inside them.
+        yield source, rotations
+
+
+def _taps(
+    matrix: Matrix, shape: Shape, output: GridLayout, step: tuple[int, int]
+) -> list[tuple[int, int, int]]:
+    """What outputs read, (c, dy, dx) relative to the position of their slot inside its block."""
+    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    _, height, width = output.shape
+    y, x = rows // width % height, rows % width
+    c = matrix.indices // (shape[1] * shape[2])
+    dy = matrix.indices // shape[2] % shape[1] - step[0] * (y - y % output.phases[0])
+    dx = matrix.indices % shape[2] - step[1] * (x - x % output.phases[1])
+    low = int(dy.min(initial=0)), int(dx.min(initial=0))
+    spread = int(dy.max(initial=0)) - low[0] + 1, int(dx.max(initial=0)) - low[1] + 1
+    codes = np.unique((c * spread[0] + dy - low[0]) * spread[1] + dx - low[1])
+    return [
+        (
+            int(code) // (spread[0] * spread[1]),
+            int(code) // spread[1] % spread[0] + low[0],
+            int(code) % spread[1] + low[1],
+        )
+        for code in codes
+    ]
