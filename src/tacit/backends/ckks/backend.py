@@ -159,7 +159,7 @@ class CkksBackend:
             relatives = TOLERANCES if part.is_exact and forest is None else TOLERANCES[1:]
             tolerances = tuple(relative * span for relative in relatives)
         problem: TacitError | None = None
-        for observed, layouts, tolerance in product(sources, _layouts(batch), tolerances):
+        for layouts, observed, tolerance in product(_layouts(batch), sources, tolerances):
             try:
                 if forest is not None:
                     return _forest(
