@@ -4,6 +4,9 @@ use crate::chain;
 use std::borrow::Cow;
 use tacit_ring::{Coeff, Eval, Poly, kernel};
 
+/// Words of one polynomial over Q·P from which on its rows no longer wait in a cache for the next pass (8 MiB).
+const LARGE_WORDS: usize = 1 << 20;
+
 /// The digits of an operand, in the form from which the rows of each prime are made.
 pub(crate) struct Decomposition<'a> {
     operand: Cow<'a, Poly<Eval>>,
@@ -135,7 +138,12 @@ impl<'a> Decomposition<'a> {
         scratch: impl Fn() -> S + Sync,
         body: impl Fn(&mut S, usize, &[&[u64]], T) + Sync,
     ) {
-        let items = outputs.into_iter().enumerate().collect();
+        let mut items: Vec<(usize, T)> = outputs.into_iter().enumerate().collect();
+        // Rows of P have one digit more to convert. Longest first lets threads end together (1.59 to 1.70 times one
+        // thread at 2^16 with 35 rows); while caches hold a good part, what the next pass reads first is better made last.
+        if items.len() * cx.params.n() > LARGE_WORDS {
+            items.reverse();
+        }
         let scratch = || (self.scratch(cx), scratch());
         cx.workers.for_each_with(
             items,
