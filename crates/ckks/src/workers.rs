@@ -3,8 +3,8 @@ use rayon::ThreadPool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Below this many words (some 50 µs of work) a parallel region costs more than it saves: waking a thread takes 10 to
-/// 50 µs, and rows move from one core's cache to the other's. Chosen on an idle machine: a program of 27 rotations at
-/// N = 2^13 takes 5.8 ms with it on two threads, 6.7 ms with 2^19; on a busy machine it is the other way round.
+/// 50 µs, and rows move from one core's cache to the other's. Not settled: a program of 27 rotations at N = 2^13 on two
+/// threads took 5.7 to 7.7 ms in five runs, 6.6 to 7.4 ms in four with 2^19; single rotations there gain 1.2 times.
 const MIN_PARALLEL_WORDS: usize = 1 << 17;
 
 /// Runs one closure per item, inline without a pool.
