@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,14 +19,17 @@ from tacit.backends.ckks.program import (
     Program,
     QuadraticMapStage,
     SquareStage,
+    Stage,
 )
 
-__all__ = ["Engine", "Executor"]
+__all__ = ["Engine", "Executor", "Observer"]
 
 Ciphertext = Any
 """An engine's own type; the executor reads its ``level`` and ``scale`` only."""
 FloatArray = npt.NDArray[np.float64]
 SlotArray = npt.NDArray[np.float64] | npt.NDArray[np.complex128]
+Observer = Callable[[int, Stage], None]
+"""Called with the position and the stage right before a stage runs; profiles cut a run into stages with it."""
 
 _UNIT = 1.0 + 2.0**-5
 """A bound on products of comparisons, which are in [0, 1] up to the error of a comparison."""
@@ -104,12 +107,18 @@ class Executor:
         result = scale * stage.scale / engine.q[level]
         self.biases[position] = engine.encode(stage.map.bias, level=level - 1, scale=result)
 
-    def run(self, inputs: Sequence[Ciphertext], engine: Engine | None = None) -> list[Ciphertext]:
+    def run(
+        self,
+        inputs: Sequence[Ciphertext],
+        engine: Engine | None = None,
+        *,
+        observe: Observer | None = None,
+    ) -> list[Ciphertext]:
         """Ciphertexts of the program's input layout → ciphertexts of its output layout, at level 0.
 
         ``engine``: one of the same parameters that holds keys; by default the one that encoded the program.
         """
-        return _Run(self, engine or self.engine).run(inputs)
+        return _Run(self, engine or self.engine).run(inputs, observe)
 
 
 class _Run:
@@ -122,10 +131,12 @@ class _Run:
         self._square_maps = executor.square_maps
         self._biases = executor.biases
 
-    def run(self, inputs: Sequence[Ciphertext]) -> list[Ciphertext]:
+    def run(self, inputs: Sequence[Ciphertext], observe: Observer | None) -> list[Ciphertext]:
         values = list(inputs)
         engine = self.engine
         for position, stage in enumerate(self.program.stages):
+            if observe is not None:
+                observe(position, stage)
             if isinstance(stage, MapStage):
                 values = [self._map(position, stage, values[0])]
             elif isinstance(stage, ColumnStage):
