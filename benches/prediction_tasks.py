@@ -1,0 +1,120 @@
+"""The tasks of the prediction benchmark: for each a model, calibration data, and the rows whose answers are checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import convolutional_models
+import numpy as np
+from convolutional_models import Dense, Layer, Square
+from dense_models import Array, Network, images, logistic_regression, mlp, to_onnx
+from numpy.typing import NDArray
+
+__all__ = ["TASKS", "Problem", "problem"]
+
+BATCH = 4096
+FOREST_BATCH = 16384
+LENET_ERROR = 5.0
+"""Largest error asked for, of scores that range over some 100: lets the plan take small keys."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """``model``: what ``tacit.load`` takes. ``samples``: (rows, …), unseen in training where ``labels`` are known.
+
+    ``batch``: samples of one request. ``checked``: rows whose answers are checked, in the quick form and in full.
+    ``layers``: the model as peers get it, ``None`` where it is no chain of layers.
+    """
+
+    model: object
+    calibration: Array
+    samples: Array
+    labels: NDArray[np.int64] | None = None
+    batch: int = 1
+    max_error: float | None = None
+    checked: tuple[int, int]
+    layers: tuple[Layer, ...] | None = None
+    source: str = ""
+
+
+def _logistic(batch: int) -> Problem:
+    model, x, decide = logistic_regression()
+    many = np.resize(x, (batch, x.shape[1])) if batch > 1 else x
+    origin = float(decide(np.zeros((1, x.shape[1])))[0])
+    weights = (decide(np.eye(x.shape[1])) - origin).reshape(-1, 1)
+    return Problem(
+        model=model,
+        calibration=x,
+        samples=many,
+        batch=batch,
+        checked=(len(many), len(many)),
+        layers=(Dense(weights, np.array([origin])),),
+        source="breast cancer",
+    )
+
+
+def _mlp(activation: str, checked: tuple[int, int]) -> Problem:
+    data = images()
+    network: Network = mlp(activation)
+    layers = (Dense(network.w1, network.b1), Square(), Dense(network.w2, network.b2))
+    return Problem(
+        model=to_onnx(network),
+        calibration=data.train[:2000],
+        samples=data.test,
+        labels=data.test_labels,
+        checked=checked,
+        layers=layers if activation == "square" else None,
+        source=data.source,
+    )
+
+
+def _convolutional(name: str, checked: tuple[int, int], max_error: float | None = None) -> Problem:
+    data = images()
+    layers = {"cnn-tutorial": convolutional_models.tutorial, "lenet": convolutional_models.lenet}[name]()
+    return Problem(
+        model=convolutional_models.to_onnx(layers, name),
+        calibration=data.train[:2000].reshape(-1, 1, 28, 28),
+        samples=data.test.reshape(-1, 1, 28, 28),
+        labels=data.test_labels,
+        max_error=max_error,
+        checked=checked,
+        layers=tuple(layers),
+        source=data.source,
+    )
+
+
+def _forest(batch: int, checked: tuple[int, int]) -> Problem:
+    from sklearn.datasets import load_breast_cancer
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.model_selection import train_test_split
+
+    x, y = load_breast_cancer(return_X_y=True)
+    train, test, train_labels, test_labels = train_test_split(x, y, test_size=0.4, random_state=0)
+    model = RandomForestClassifier(n_estimators=10, max_depth=4, random_state=0).fit(train, train_labels)
+    return Problem(
+        model=model,
+        calibration=train,
+        samples=test,
+        labels=test_labels.astype(np.int64),
+        batch=batch,
+        checked=checked,
+        source="breast cancer",
+    )
+
+
+TASKS: dict[str, Callable[[], Problem]] = {
+    "lr-30": lambda: _logistic(1),
+    "lr-30-batch": lambda: _logistic(BATCH),
+    "mlp-784-128-10": lambda: _mlp("square", (500, 500)),
+    "mlp-784-128-10-relu": lambda: _mlp("relu", (20, 500)),
+    "cnn-tutorial": lambda: _convolutional("cnn-tutorial", (20, 200)),
+    "lenet": lambda: _convolutional("lenet", (10, 200), LENET_ERROR),
+    "forest-10x4": lambda: _forest(1, (3, 228)),
+    "forest-10x4-batch": lambda: _forest(FOREST_BATCH, (228, 228)),
+}
+
+
+def problem(name: str) -> Problem:
+    """The task of that name. Trains its model, where it is not one that was trained by others."""
+    return TASKS[name]()
