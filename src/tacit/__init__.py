@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         explain,
         load,
         protect,
+        simulate,
     )
 
 __version__ = "0.1.0"
@@ -35,6 +36,7 @@ __all__ = [
     "explain",
     "load",
     "protect",
+    "simulate",
 ]
 
 _LATE_MODULES = ("ckks", "errors")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,8 +19,9 @@ from tacit.backends.ckks.compiled import Compiled
 from tacit.backends.ckks.owner import Owner
 from tacit.backends.ckks.provider import Provider as CkksProvider
 from tacit.backends.ckks.public import PublicPlan
+from tacit.backends.ckks.simulation import Simulation
 from tacit.backends.clear import ClearBackend
-from tacit.errors import InvalidParameterError, ShapeError, UsageError
+from tacit.errors import InternalError, InvalidParameterError, ShapeError, UsageError
 from tacit.ir.graph import Graph
 from tacit.ir.interpret import interpret
 from tacit.planner.choose import survey
@@ -39,6 +41,7 @@ __all__ = [
     "explain",
     "load",
     "protect",
+    "simulate",
 ]
 
 PROTECTIONS = ("clear", "ckks")
@@ -121,7 +124,35 @@ def protect(
     owner = Owner(provider.public_plan(), threads=_threads(threads))
     provider.load_keys(owner.evaluation_keys())
     report("ready", 1.0)
-    return Private(graph, plan, owner=owner, provider=provider, progress=progress)
+    return Private(graph, plan, owner=owner, provider=provider, compiled=compiled, progress=progress)
+
+
+def simulate(
+    model: object,
+    X: npt.ArrayLike,
+    *,
+    calibration: npt.ArrayLike | None = None,
+    batch: int | None = 1,
+    max_error: float | None = None,
+    compare: bool = True,
+    strict: bool = True,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Answer:
+    """What ``protect(model, "ckks", …).predict(X)`` would answer, without keys and in a fraction of its time.
+
+    The plan is made as for ``protect``; then its program runs in the clear: the same polynomials, the same rounding,
+    and the noise of every operation drawn at random. Nothing is protected. ``compare``: also reports the largest
+    difference to the clear answers. Raises as ``protect`` and ``Private.predict`` do.
+    """
+    report = progress or (lambda phase, done: None)
+    report("plan", 0.0)
+    graph = load(model)
+    plan, compiled = _compile(graph, "ckks", calibration, batch, max_error, threads)
+    if compiled is None:
+        raise InternalError("a plan under `ckks` was not compiled")
+    private = Private(graph, plan, owner=None, provider=None, compiled=compiled, progress=progress)
+    return private.predict(X, compare=compare, strict=strict, simulate=True)
 
 
 class Provider(CkksProvider):
@@ -165,8 +196,11 @@ class Private:
         *,
         owner: Owner | None,
         provider: Provider | None,
+        compiled: Compiled | None = None,
         progress: Progress | None = None,
     ) -> None:
+        self._compiled = compiled
+        self._simulation: Simulation | None = None
         self._progress = progress or (lambda phase, done: None)
         self.plan = plan
         self.owner = owner
@@ -188,18 +222,26 @@ class Private:
         """Forgets keys and model; a second call does nothing."""
         self.owner = None
         self.provider = None
+        self._compiled = None
+        self._simulation = None
 
-    def predict(self, X: npt.ArrayLike, *, compare: bool = False, strict: bool = True) -> Answer:
+    def predict(
+        self, X: npt.ArrayLike, *, compare: bool = False, strict: bool = True, simulate: bool = False
+    ) -> Answer:
         """The primary output for every sample of ``X`` (samples, …), with labels and report.
 
         ``compare``: also runs in the clear, and reports the largest difference (of samples within the bound).
         ``strict``: samples so close to a threshold of a tree that no error can be promised are an error; otherwise
-        they are marked in ``Answer.within_bound``. Raises ``DataError`` for NaN,
-        ``ShapeError`` for another shape, ``DataRangeError`` for samples outside the calibrated region, and
-        ``PrecisionError`` when a result fails its check; then no number is returned.
+        they are marked in ``Answer.within_bound``. ``simulate``: encrypts nothing, runs the compiled program in the
+        clear with the noise that encryption adds, fast enough for whole data sets; the report says so.
+
+        Raises ``DataError`` for NaN, ``ShapeError`` for another shape, ``DataRangeError`` for samples outside the
+        calibrated region, and ``PrecisionError`` when a result fails its check; then no number is returned.
         """
         if self.plan.protection == "clear":
             return self.clear(X)
+        if simulate:
+            return self._simulate(X, compare=compare, strict=strict)
         if self.owner is None or self.provider is None:
             raise UsageError("this object was closed", hint="call `tacit.protect` again")
         seconds = {"encrypt": 0.0, "server": 0.0, "decrypt": 0.0}
@@ -244,6 +286,21 @@ class Private:
             samples_out_of_bound=int((~within_bound).sum()),
         )
         return Answer.of(values, labels=labels, report=report, within_bound=within_bound)
+
+    def _simulate(self, X: npt.ArrayLike, *, compare: bool, strict: bool) -> Answer:
+        if self._compiled is None:
+            raise UsageError("this object was closed", hint="call `tacit.protect` again")
+        if self._simulation is None:
+            self._simulation = Simulation(self._compiled)
+        answer = self._simulation.predict(
+            X, strict=strict, progress=lambda done: self._progress("simulate", done)
+        )
+        if compare:
+            difference = np.abs(np.asarray(answer) - np.asarray(self.clear(X)))[answer.within_bound]
+            answer.report = replace(
+                answer.report, max_error_against_clear=float(np.max(difference, initial=0.0))
+            )
+        return answer
 
     def clear(self, X: npt.ArrayLike) -> Answer:
         """The same prediction without protection: the graph interpreted in float64."""

@@ -35,7 +35,7 @@ def test_help_lists_the_commands(spawn: Tacit, run: Tacit) -> None:
     for words in ((), ("--help",), ("-h",)):
         ended = spawn(*words)
         assert ended.status == 0
-        assert all(name in ended.out for name in ("explain", "predict", "demo", "about"))
+        assert all(name in ended.out for name in ("explain", "predict", "simulate", "demo", "about"))
     assert "--calibration" in run("predict", "--help").out
 
 
@@ -84,6 +84,35 @@ def test_predict_agrees_with_clear(run: Tacit, files: pathlib.Path, tmp_path: pa
     assert "wrote 12 answers" in ended.out
 
 
+def test_simulate_compares_with_clear(run: Tacit) -> None:
+    words = ("simulate", "model.onnx", "new.csv", "--calibration", "known.csv")
+    told = json.loads(run(*words, "--json").out)
+    assert told["rows"] == told["labels_equal_to_clear"] == 12
+    assert told["report"]["simulated"] is True
+    assert (
+        0 < told["mean_error"] <= told["report"]["max_error_against_clear"] <= told["report"]["error_bound"]
+    )
+    assert "12 of 12 labels" in run(*words).out
+
+
+def test_predict_can_simulate_and_mark_rows(run: Tacit, tmp_path: pathlib.Path) -> None:
+    words = ("predict", "model.onnx", "new.csv", "--calibration", "known.csv")
+    told = json.loads(run(*words, "--simulate", "--json").out)
+    assert told["report"]["simulated"] is True and told["report"]["key_bytes"] == 0
+    assert "nothing was encrypted" in run(*words, "--simulate").out
+    out = tmp_path / "answers.csv"
+    assert run(*words, "--simulate", "--no-strict", "-o", str(out)).status == 0
+    assert out.read_text().splitlines()[0].endswith(",within_bound")
+    assert out.read_text().splitlines()[1].endswith(",True")
+
+
+def test_predict_takes_a_batch(run: Tacit) -> None:
+    words = ("predict", "model.onnx", "new.csv", "--calibration", "known.csv", "--json")
+    one, many = (json.loads(run(*words, "--batch", batch).out)["report"] for batch in ("1", "5000"))
+    assert one["plan_id"] != many["plan_id"]
+    assert one["bytes_up"] != many["bytes_up"]
+
+
 def test_predict_shows_a_table(run: Tacit) -> None:
     ended = run("predict", "model.onnx", "new.csv")
     assert ended.status == 0
@@ -109,6 +138,8 @@ BAD_COMMANDS = {
     "data is a folder": ("predict", "model.onnx", "."),
     "data is a model": ("predict", "model.onnx", "model.onnx"),
     "data and model swapped": ("predict", "new.csv", "model.onnx"),
+    "simulation of nothing": ("predict", "model.onnx", "new.csv", "--protection", "clear", "--simulate"),
+    "bad batch": ("predict", "model.onnx", "new.csv", "--batch", "0"),
     "no folder for the output": ("predict", "model.onnx", "new.csv", "-o", "absent/out.csv"),
     "unknown output": ("predict", "model.onnx", "new.csv", "-o", "out.doc"),
     "output is a folder": ("predict", "model.onnx", "new.csv", "-o", "."),

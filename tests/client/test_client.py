@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -70,6 +71,34 @@ def test_arithmetic_on_answers_gives_plain_arrays() -> None:
     assert type(answer * 2) is np.ndarray
     assert answer[:2].labels is None
     assert float(answer.sum()) == pytest.approx(len(X))
+
+
+@pytest.mark.parametrize(
+    "way",
+    [copy.copy, copy.deepcopy, lambda a: a.copy(), lambda a: pickle.loads(pickle.dumps(a))],  # noqa: S301
+)
+def test_a_copied_answer_keeps_all_of_it(way: Callable[[tacit.Answer], tacit.Answer]) -> None:
+    answer = tacit.protect(dense((8, 3), last="Softmax"), "clear").predict(X)
+    again = way(answer)
+    assert type(again) is tacit.Answer and again is not answer
+    assert (np.asarray(again) == np.asarray(answer)).all()
+    assert (again.labels == answer.labels).all()
+    assert again.report == answer.report
+    assert again.within_bound.shape == (len(X),)
+
+
+def test_simulated_answers_say_so_and_need_no_keys() -> None:
+    graph = dense((8, 3), last="Softmax")
+    answer = tacit.simulate(graph, X, calibration=X)
+    assert answer.report.simulated and "simulated" in str(answer.report)
+    assert answer.report.key_bytes == answer.report.bytes_up == 0
+    assert 0 < answer.report.max_error_against_clear <= answer.report.error_bound
+    with tacit.protect(graph, calibration=X) as private:
+        same = private.predict(X, simulate=True)
+        real = private.predict(X[:2])
+    assert (same.labels == answer.labels).all() and (real.labels == answer.labels[:2]).all()
+    with pytest.raises(UsageError, match="closed"):
+        private.predict(X, simulate=True)
 
 
 @pytest.mark.parametrize("protection", ["clear", "ckks"])

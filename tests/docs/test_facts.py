@@ -45,6 +45,7 @@ def test_every_command_and_option_is_in_the_reference() -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     assert set(usage) == set(commands)
     for name, command in commands.items():
-        options = {option for param in command.params for option in param.opts if option.startswith("--")}
+        names = [name for param in command.params for name in (*param.opts, *param.secondary_opts)]
+        options = {name for name in names if name.startswith("--")}
         told = set(re.findall(r"--[\w-]+", usage[name])) | ({"--out"} if "-o OUT" in usage[name] else set())
         assert options == told, name

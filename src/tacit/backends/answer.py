@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,8 @@ class Report:
     run, largest absolute error of the primary output. ``max_error_against_clear``: measured; only where one process
     holds model and data and was asked to compare. ``comparison_margin``: for models that compare, of half the
     range of a comparison: samples farther from every threshold on their way are always within the bound.
-    ``samples_out_of_bound``: samples too close to a threshold for any promise.
+    ``samples_out_of_bound``: samples too close to a threshold for any promise. ``simulated``: nothing was encrypted;
+    the compiled program ran in the clear with the noise that encryption adds.
     """
 
     protection: str
@@ -35,6 +36,7 @@ class Report:
     max_error_against_clear: float | None = None
     comparison_margin: float | None = None
     samples_out_of_bound: int = 0
+    simulated: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
@@ -50,11 +52,13 @@ class Report:
             "max_error_against_clear": self.max_error_against_clear,
             "comparison_margin": self.comparison_margin,
             "samples_out_of_bound": self.samples_out_of_bound,
+            "simulated": self.simulated,
         }
 
     def __str__(self) -> str:
         phases = ", ".join(f"{name} {value * 1e3:.3g} ms" for name, value in self.seconds.items())
-        text = f"{self.samples} samples under {self.protection}: {phases}; "
+        how = f"under {self.protection}, simulated" if self.simulated else f"under {self.protection}"
+        text = f"{self.samples} samples {how}: {phases}; "
         text += f"{self.bytes_up} bytes up, {self.bytes_down} down"
         text += f"; promised error <= {self.error_bound:.3g}"
         if self.max_error_against_clear is not None:
@@ -104,8 +108,36 @@ class Answer(np.ndarray[Any, np.dtype[np.float64]]):
         self.report = NO_REPORT
         self.within_bound = _NOTHING
 
+    def copy(self, order: Literal["K", "A", "C", "F"] | None = "C") -> Answer:
+        """A whole answer again, with labels and report."""
+        return Answer.of(
+            np.asarray(self), labels=self.labels, report=self.report, within_bound=self.within_bound
+        )
+
+    def __copy__(self) -> Answer:
+        return self.copy()
+
+    def __deepcopy__(self, memo: Any) -> Answer:
+        answer = self.copy()
+        answer.labels = None if self.labels is None else self.labels.copy()
+        answer.within_bound = self.within_bound.copy()
+        return answer
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (np.asarray(self), self.labels, self.report, self.within_bound)
+
     def __array_wrap__(
         self, array: npt.NDArray[Any], context: Any = None, return_scalar: bool = False
     ) -> Any:
         plain = np.asarray(array)
         return plain[()] if return_scalar else plain
+
+
+def _restored(
+    values: npt.NDArray[np.float64],
+    labels: npt.NDArray[Any] | None,
+    report: Report,
+    within_bound: npt.NDArray[np.bool_],
+) -> Answer:
+    """An answer out of its parts: what the copy protocol of the language calls."""
+    return Answer.of(values, labels=labels, report=report, within_bound=within_bound)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from tacit.cli import about, demo, explain, output, predict
+from tacit.cli import about, demo, explain, output, predict, simulate
 
 __all__ = ["app"]
 
@@ -16,6 +16,7 @@ app = typer.Typer(
 )
 app.command("explain")(explain.command)
 app.command("predict")(predict.command)
+app.command("simulate")(simulate.command)
 app.command("demo")(demo.command)
 app.command("about")(about.command)
 

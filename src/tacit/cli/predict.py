@@ -12,6 +12,7 @@ from rich.table import Table
 import tacit
 from tacit.cli import output
 from tacit.cli.samples import check_same_columns, check_writable, read_table, write_answers
+from tacit.errors import InvalidParameterError
 
 __all__ = ["command"]
 
@@ -42,9 +43,21 @@ def command(
     max_error: Annotated[
         float | None, typer.Option(help="Largest error that the answers may have.", show_default=False)
     ] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(help="Samples that one request carries; default: all rows.", show_default=False),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option(help="Fail when a row gets no promise; otherwise mark such rows.")
+    ] = True,
+    simulate: Annotated[
+        bool, typer.Option("--simulate", help="Encrypt nothing: run the plan in the clear, with its noise.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Predict every row of DATA; provider and owner are both on this machine, with real encryption between them."""
+    if simulate and protection == "clear":
+        raise InvalidParameterError("`--simulate` is for `--protection ckks`: clear is exact")
     columns, samples = read_table(data)
     known = samples
     if calibration is not None:
@@ -52,17 +65,21 @@ def command(
         check_same_columns(data, columns, known_columns)
     if out is not None:
         check_writable(out)
-    with output.progress("predicting") as bar:
+    plan: dict[str, Any] = {"batch": len(samples) if batch is None else batch, "max_error": max_error}
+    if protection != "clear":
+        plan["calibration"] = known
+    with output.progress("simulating" if simulate else "predicting") as bar:
         graph = tacit.load(model)
-        settings: dict[str, Any] = {} if protection == "clear" else {"calibration": known}
-        with tacit.protect(
-            graph, protection, batch=len(samples), max_error=max_error, progress=bar, **settings
-        ) as private:
-            answer = private.predict(samples)
+        if simulate:
+            answer = tacit.simulate(graph, samples, strict=strict, progress=bar, **plan)
+        else:
+            with tacit.protect(graph, protection, progress=bar, **plan) as private:
+                answer = private.predict(samples, strict=strict)
     values = np.asarray(answer).reshape(len(samples), -1)
     names = column_names(graph, values.shape[1])
+    promised = None if strict else answer.within_bound
     if out is not None:
-        write_answers(out, values, answer.labels, names)
+        write_answers(out, values, answer.labels, names, within_bound=promised)
     if json:
         output.document(
             {
@@ -71,6 +88,7 @@ def command(
                 "columns": names,
                 "answers": None if out else values,
                 "labels": None if out else answer.labels,
+                "within_bound": None if out else promised,
                 "out": out,
                 "calibrated_on": str(calibration or data),
                 "report": answer.report.to_dict(),
@@ -78,7 +96,7 @@ def command(
         )
         return
     if out is None:
-        output.show(table(values, answer.labels, names))
+        output.show(table(values, answer.labels, names, promised))
     output.show(summary(len(samples), out, answer.report, own=calibration is None and protection != "clear"))
     if names[0].startswith("probabilities") and answer.report.error_bound >= USELESS_BOUND:
         output.show("so wide a promise says little about a probability: calibrate without outliers")
@@ -93,8 +111,10 @@ def column_names(graph: Any, width: int) -> list[str]:
     return [f"{role}_{end}" for end in ends]
 
 
-def table(values: np.ndarray, labels: np.ndarray | None, names: list[str]) -> Table:
-    """The first rows, as a table."""
+def table(
+    values: np.ndarray, labels: np.ndarray | None, names: list[str], within_bound: np.ndarray | None = None
+) -> Table:
+    """The first rows, as a table; ``within_bound``: (rows,) whether the promise holds, where rows may lack it."""
     view = Table(box=None, header_style="bold", pad_edge=False)
     view.add_column("row", justify="right")
     if labels is not None:
@@ -102,9 +122,12 @@ def table(values: np.ndarray, labels: np.ndarray | None, names: list[str]) -> Ta
     shown = names[:8]
     for name in shown:
         view.add_column(name, justify="right")
+    if within_bound is not None:
+        view.add_column("promised")
     for row in range(min(SHOWN_ROWS, len(values))):
         label = [] if labels is None else [str(labels[row])]
-        view.add_row(str(row + 1), *label, *(f"{value:.6g}" for value in values[row, : len(shown)]))
+        promise = [] if within_bound is None else ["yes" if within_bound[row] else "no"]
+        view.add_row(str(row + 1), *label, *(f"{value:.6g}" for value in values[row, : len(shown)]), *promise)
     if len(values) > SHOWN_ROWS:
         view.add_row("…")
     return view
@@ -116,8 +139,16 @@ def summary(rows: int, out: pathlib.Path | None, report: Any, *, own: bool) -> s
     if out is None and rows > SHOWN_ROWS:
         lines.append(f"{rows - SHOWN_ROWS} more rows: `-o FILE` writes them all")
     spent = ", ".join(f"{phase} {output.time_text(seconds)}" for phase, seconds in report.seconds.items())
-    lines.append(f"{report.protection}: {rows} rows; {spent}")
-    if report.protection != "clear":
+    lines.append(f"{report.protection}{', simulated' if report.simulated else ''}: {rows} rows; {spent}")
+    if report.samples_out_of_bound:
+        lines.append(
+            f"{report.samples_out_of_bound} rows have no promise: a value lies too close to a threshold"
+        )
+    if report.simulated:
+        lines.append(
+            f"nothing was encrypted; error at most {report.error_bound:.2g}, here {report.max_error_against_clear:.2g}"
+        )
+    elif report.protection != "clear":
         up, down, keys = map(output.size_text, (report.bytes_up, report.bytes_down, report.key_bytes))
         lines.append(f"{up} up, {down} down, keys {keys} once; error at most {report.error_bound:.2g}")
     if own:

@@ -71,14 +71,22 @@ def check_same_columns(data: pathlib.Path, names: list[str] | None, known: list[
 
 
 def write_answers(
-    path: pathlib.Path, values: np.ndarray, labels: np.ndarray | None, names: Sequence[str]
+    path: pathlib.Path,
+    values: np.ndarray,
+    labels: np.ndarray | None,
+    names: Sequence[str],
+    *,
+    within_bound: np.ndarray | None = None,
 ) -> None:
     """Write answers by the suffix of the path, all or nothing: a reader sees the old file or the new one.
 
-    `values`: (rows, len(names)) float64; `labels`: (rows,) or None. A .npy file holds the values only.
+    `values`: (rows, len(names)) float64; `labels`: (rows,) or None; `within_bound`: (rows,) of true and false, or None.
+    A .npy file holds the values only; rows without a promise are NaN in it.
     """
     columns: dict[str, Sequence[Any]] = {} if labels is None else {"label": labels.tolist()}
     columns |= {name: column.tolist() for name, column in zip(names, values.T, strict=True)}
+    if within_bound is not None:
+        columns["within_bound"] = within_bound.tolist()
     match path.suffix.lower():
         case ".csv":
             text = io.StringIO(newline="")
@@ -89,7 +97,8 @@ def write_answers(
                 file.write(text.getvalue().encode())
         case ".npy":
             with atomic(path) as file:
-                np.save(file, values, allow_pickle=False)
+                kept = values if within_bound is None else np.where(within_bound[:, None], values, np.nan)
+                np.save(file, kept, allow_pickle=False)
         case ".parquet":
             arrow, parquet = import_parquet()
             with atomic(path) as file:

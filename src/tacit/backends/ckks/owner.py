@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterator
-from math import prod
 from typing import Any, NoReturn
 
 import numpy as np
@@ -16,8 +15,8 @@ from tacit.backends.answer import Answer, Report
 from tacit.backends.ckks.envelope import open_envelope, seal
 from tacit.backends.ckks.layout import ColumnLayout, ReplicatedLayout
 from tacit.backends.ckks.public import PublicPlan
+from tacit.backends.ckks.scores import Scores, read_columns, read_packed, run_tail, table
 from tacit.errors import (
-    DataError,
     MalformedMessageError,
     PeerIncompatibleError,
     PeerMisbehavedError,
@@ -25,7 +24,6 @@ from tacit.errors import (
     ShapeError,
     UsageError,
 )
-from tacit.ir.interpret import interpret
 
 __all__ = ["MAX_PENDING", "Owner"]
 
@@ -86,7 +84,7 @@ class Owner:
 
     def batches(self, X: npt.ArrayLike) -> Iterator[FloatArray]:
         """The samples in pieces of which each fits one request, in order; shapes are checked here."""
-        data = self._samples(X)
+        data = table(self.plan, X)
         for start in range(0, len(data), self.plan.batch):
             yield data[start : start + self.plan.batch].reshape(-1, *self.plan.input_shape)
 
@@ -97,7 +95,7 @@ class Owner:
         ``DataRangeError`` for a sample outside the region that the plan was made for.
         """
         start = time.perf_counter()
-        data = self._samples(X)
+        data = table(self.plan, X)
         plan = self.plan
         if len(data) > plan.batch:
             raise ShapeError(
@@ -162,7 +160,8 @@ class Owner:
         if not isinstance(parts, list) or len(parts) != wanted or not all(type(p) is bytes for p in parts):
             raise MalformedMessageError(f"the response must hold {wanted} ciphertexts")
         slots = np.stack([self._slots(part) for part in parts])
-        scores, within_bound = self._scores(slots, samples)
+        scores = self._scores(slots, samples)
+        within_bound = scores.decided
         if strict and not within_bound.all():
             raise PrecisionError(
                 f"{int((~within_bound).sum())} of {samples} samples have a value so close to a threshold of the "
@@ -170,7 +169,7 @@ class Owner:
                 hint="pass `strict=False` to get all answers, with these marked in `answer.within_bound`",
             )
         del self._pending[request_id]
-        outputs = self._tail(scores)
+        outputs = run_tail(plan, scores.values)
         values = outputs[plan.tail.primary]
         label = plan.tail.label
         report = Report(
@@ -188,28 +187,6 @@ class Owner:
         labels = None if label is None else outputs[label]
         return Answer.of(values, labels=labels, report=report, within_bound=within_bound)
 
-    def _samples(self, X: npt.ArrayLike) -> FloatArray:
-        """``X`` as (samples, features) finite float64."""
-        try:
-            array = np.asarray(X)
-            if array.dtype.kind not in "biuf":
-                raise DataError(f"samples must be numbers. Got {array.dtype} instead.")
-            array = array.astype(np.float64)
-        except (TypeError, ValueError) as error:
-            raise DataError("samples must be a numeric array") from error
-        shape = self.plan.input_shape
-        if array.ndim != 1 + len(shape) or array.shape[1:] != shape:
-            wanted = ", ".join(["n", *map(str, shape)])
-            raise ShapeError(
-                f"samples must have shape ({wanted}). Got {array.shape} instead.",
-                hint="give one row per sample and one column per feature: no row numbers, no target",
-            )
-        if not len(array):
-            raise ShapeError("a request holds at least one sample. Got 0 instead.")
-        if not np.isfinite(array).all():
-            raise DataError("samples hold NaN or infinity", hint="fill in or drop missing values")
-        return array.reshape(len(array), prod(shape))
-
     def _slots(self, part: bytes) -> npt.NDArray[np.complex128]:
         ciphertext = Ciphertext.from_bytes(self._params, part)
         if ciphertext.level or ciphertext.degree != 1:
@@ -221,52 +198,21 @@ class Owner:
         slots: npt.NDArray[np.complex128] = self._params.decode(plaintext) * self.plan.unit
         return slots
 
-    def _scores(
-        self, slots: npt.NDArray[np.complex128], samples: int
-    ) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
-        """(samples, outputs) out of decrypted slots, after every check that needs no clear model.
+    def _scores(self, slots: npt.NDArray[np.complex128], samples: int) -> Scores:
+        """The scores in decrypted slots, after every check that needs no clear model; padding is checked as well.
 
-        With (samples,) whether each is within the promised bound.
+        Raises ``PrecisionError`` where an honest run cannot have made them.
         """
-        plan, noise = self.plan, self.plan.slot_noise
         if not np.isfinite(slots).all():
             raise _failed()
-        fails = False
-        if isinstance(plan.output, ReplicatedLayout):
-            period, size = plan.output.period, plan.output.size
-            blocks = slots.reshape(len(slots), -1, period)
-            scores = blocks[:, 0, :size].real
-            # Noise is large where a comparison is undecided: such samples are marked, and not looked at any further.
-            decided = self._decided(blocks[:, :, size - 1].real.max(axis=1))
-            blocks, checked = blocks[decided], scores[decided]
-            fails = bool(np.abs(blocks.imag).max(initial=0.0) > noise)
-            fails = fails or bool(np.abs(blocks.real - blocks[:, :1].real).max(initial=0.0) > 2 * noise)
-            fails = fails or bool(np.abs(blocks[:, :, size:].real).max(initial=0.0) > noise)
+        if isinstance(self.plan.output, ReplicatedLayout):
+            scores = read_packed(self.plan, slots)
         else:
-            scores = plan.output.unpack(slots)
-            decided = self._decided(scores[:, -1])
-            checked = scores[decided]
-            if not plan.output.is_complex:
-                fails = bool(np.abs(slots[:, decided].imag).max(initial=0.0) > noise)
-            scores, decided = scores[:samples], decided[:samples]
-        slack = noise + plan.score_error
-        if fails or (checked < plan.low - slack).any() or (checked > plan.high + slack).any():
+            imaginary = None if self.plan.output.is_complex else slots.imag.T
+            scores = read_columns(self.plan, self.plan.output.unpack(slots), imaginary)
+        if not scores.plausible.all():
             raise _failed()
-        return np.ascontiguousarray(scores[:, : plan.scores]), decided
-
-    def _decided(self, doubts: FloatArray) -> npt.NDArray[np.bool_]:
-        """Which samples pass the check of comparisons: all, for plans without them."""
-        return np.full(len(doubts), True) if self.plan.doubt is None else doubts <= self.plan.doubt
-
-    def _tail(self, scores: FloatArray) -> dict[str, Any]:
-        inputs: dict[str, FloatArray] = {}
-        position = 0
-        for value in self.plan.tail.inputs:
-            size = value.features
-            shape = tuple(int(s) for s in value.shape[1:] if s is not None)
-            inputs[value.name] = scores[:, position : position + size].reshape(len(scores), *shape)
-            position += size
-        return interpret(self.plan.tail, inputs)
+        return Scores(scores.values[:samples], scores.decided[:samples], scores.plausible[:samples])
 
 
 def _failed() -> PrecisionError:
