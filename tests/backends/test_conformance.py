@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tacit.backends.ckks.owner import Owner
 from tacit.backends.ckks.provider import Provider
 from tacit.errors import DepthError, NoAdmissiblePlanError, PrecisionError
+from tacit.ir.builder import GraphBuilder
 from tacit.ir.interpret import interpret
 from tests.backends.dense import ACTIVATIONS, dense, samples
 from tests.backends.reference import assert_matches_reference, candidate_of
@@ -134,3 +135,21 @@ def test_scores_of_every_size(size: float, layout: str) -> None:
         np.asarray(owner.decrypt(provider.run(owner.encrypt(x[:2])))) - interpret(graph, x[:2])[graph.primary]
     )
     assert error.max() <= owner.plan.error_bound <= 1e-3 * size
+
+
+def test_a_constant_function_is_refused() -> None:
+    builder = GraphBuilder("constant")
+    hidden = builder.node("MatMul", builder.input("x", (None, 3)), builder.constant(np.ones((3, 1))))
+    chosen = builder.node("Where", builder.constant([False]), hidden, builder.constant([0.5]))
+    graph = builder.finish([builder.node("MatMul", chosen, builder.constant([[2.0, 1.0]]))])
+    with pytest.raises(NoAdmissiblePlanError, match=r"same for every input|same answer"):
+        candidate_of(graph, samples(20, 3))
+
+
+def test_a_function_that_overflows_is_refused() -> None:
+    builder = GraphBuilder("overflow")
+    large = builder.node("Exp", builder.input("x", (None, 3)))
+    graph = builder.finish([builder.node("MatMul", large, builder.constant(np.ones((3, 2))))])
+    for size in (250.0, 500.0, 1e6):
+        with pytest.raises(PrecisionError, match="not finite"):
+            candidate_of(graph, samples(20, 3) * size)

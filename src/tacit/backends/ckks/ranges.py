@@ -22,7 +22,7 @@ from tacit.backends.ckks.approximate import Approximation, approximate
 from tacit.backends.ckks.matrix import Matrix, absolute, row_norms, scaled, spectral_bound, with_entries
 from tacit.backends.ckks.partition import Activation, Affine, Partition
 from tacit.backends.ckks.region import Region
-from tacit.errors import PrecisionError
+from tacit.errors import NoAdmissiblePlanError, PrecisionError
 
 __all__ = ["Model", "Observed", "ScaledAffine", "Step", "lower"]
 
@@ -35,6 +35,8 @@ _WIDEN = 1.01
 """Intervals are this much wider than the bound, for the errors that earlier layers add."""
 OBSERVED_MARGIN = 2.0
 """Observed ranges are this much wider than what the samples reach."""
+_HUGE = 1e100
+"""Values and slopes from here on count as not finite: their squares would overflow."""
 _FLOOR = 0.25
 """No element's observed range is narrower than this part of the widest of its layer."""
 
@@ -176,10 +178,17 @@ def _step(
     width = float(reach[0])
     worst = float(gain.sum(axis=1).max(initial=0.0))
     found = approximate(lambda t: activation.function(width * t), "smooth", tolerance / max(worst, 1e-300))
+    if not found.series[1:].any():
+        raise NoAdmissiblePlanError(
+            f"the function of node `{activation.name}` ({activation.op}) is the same for every input: there is nothing "
+            "to protect",
+            hint="check that the model was fitted",
+        )
     return Step(found), np.ones_like(reach), np.full_like(reach, found.error)
 
 
 @lru_cache(maxsize=8)
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def _ranges(part: Partition, region: Region) -> tuple[_Range, ...]:
     """Ranges of the results of every affine map."""
     first: Affine = part.affines[0]
@@ -200,7 +209,7 @@ def _ranges(part: Partition, region: Region) -> tuple[_Range, ...]:
         before = ranges[-1]
         slope = _slope(activation, before)
         low, high = _image(activation, before)
-        if not all(np.isfinite(values).all() for values in (slope, low, high)):
+        if not all((np.abs(values) < _HUGE).all() for values in (slope, low, high)):
             raise PrecisionError(
                 f"the function of node `{activation.name}` ({activation.op}) is not finite on its calibrated interval",
                 hint="calibrate on a narrower range, or bound the input of that function",
