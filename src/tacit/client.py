@@ -20,6 +20,7 @@ from tacit.backends.ckks.owner import Owner
 from tacit.backends.ckks.provider import Provider as CkksProvider
 from tacit.backends.ckks.public import PublicPlan
 from tacit.backends.ckks.simulation import Simulation
+from tacit.backends.ckks.trial import hold_trial
 from tacit.backends.clear import ClearBackend
 from tacit.errors import InternalError, InvalidParameterError, ShapeError, UsageError
 from tacit.ir.graph import Graph
@@ -46,6 +47,9 @@ __all__ = [
 
 PROTECTIONS = ("clear", "ckks")
 """Protections that this version runs."""
+
+CHECKED_SAMPLES = 3
+"""Calibration samples that a plan is tried on, encrypted, before it is handed out."""
 
 Progress = Callable[[str, float], None]
 """Called with the name of a phase and the part of it that is done, 0 to 1."""
@@ -101,6 +105,7 @@ def protect(
     calibration: npt.ArrayLike | None = None,
     batch: int | None = 1,
     max_error: float | None = None,
+    check: int = CHECKED_SAMPLES,
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Private:
@@ -108,10 +113,14 @@ def protect(
 
     ``batch``: samples that a request should carry: 1 asks for the fastest single answer, many for throughput.
     ``max_error``: largest absolute error of the primary output; ``None`` takes what the plan can promise.
-    Raises ``PrecisionError`` or ``DepthError`` when no parameter set does it; the hint says what to change.
+    ``check``: calibration samples that are encrypted and held against the clear model before this returns; 0 trusts
+    the plan unseen.
+    Raises ``PrecisionError`` or ``DepthError`` when no parameter set does it; the hint says what to change; and
+    ``PlanCheckError`` when a sample of the check breaks the promise.
     """
     report = progress or (lambda phase, done: None)
     report("read the model", 0.0)
+    count = _check(check)
     graph = load(model)
     report("plan", 0.1)
     plan, compiled = _compile(graph, protection, calibration, batch, max_error, threads)
@@ -123,6 +132,7 @@ def protect(
     report("make keys", 0.6)
     owner = Owner(provider.public_plan(), threads=_threads(threads))
     provider.load_keys(owner.evaluation_keys())
+    plan = _tried(graph, plan, compiled, owner, provider, calibration, count, report)
     report("ready", 1.0)
     return Private(graph, plan, owner=owner, provider=provider, compiled=compiled, progress=progress)
 
@@ -174,13 +184,25 @@ class Provider(CkksProvider):
         calibration: npt.ArrayLike | None = None,
         batch: int | None = 1,
         max_error: float | None = None,
+        check: int = CHECKED_SAMPLES,
         threads: int | None = None,
     ) -> Provider:
-        """Compiles a model for owners elsewhere; no secret key is ever made here. Raises as ``protect`` does."""
-        plan, compiled = _compile(load(model), protection, calibration, batch, max_error, threads)
+        """Compiles a model for owners elsewhere. Raises as ``protect`` does.
+
+        ``check``: the plan is tried on so many of the calibration samples, under a key that is made for it and thrown
+        away: no key of an owner is ever here. With 0 no secret key is made at all.
+        """
+        count, graph = _check(check), load(model)
+        plan, compiled = _compile(graph, protection, calibration, batch, max_error, threads)
         if compiled is None:
             raise InvalidParameterError(f"`{protection}` has no provider of its own: nothing is protected")
-        return cls(compiled, threads=_threads(threads), plan=plan)
+        provider = cls(compiled, threads=_threads(threads), plan=plan)
+        if count:
+            owner = Owner(provider.public_plan(), threads=_threads(threads))
+            key_id = provider.load_keys(owner.evaluation_keys())
+            provider.plan = _tried(graph, plan, compiled, owner, provider, calibration, count)
+            provider.forget_keys(key_id)
+        return provider
 
 
 class Private:
@@ -351,6 +373,32 @@ def _compile(
     return plan, compiled if is_compiled else None
 
 
+def _tried(
+    graph: Graph,
+    plan: Plan,
+    compiled: Compiled,
+    owner: Owner,
+    provider: Provider,
+    calibration: npt.ArrayLike | None,
+    count: int,
+    report: Progress = lambda phase, done: None,
+) -> Plan:
+    """The plan with what its trial showed. Raises ``PlanCheckError``."""
+    data = _calibration(graph, calibration)
+    if not count or data is None:
+        return plan
+    trial = hold_trial(
+        graph,
+        compiled,
+        owner,
+        provider,
+        data,
+        count=count,
+        progress=lambda done: report("check the plan", 0.8 + 0.2 * done),
+    )
+    return replace(plan, checked_samples=trial.samples, checked_error=trial.max_error)
+
+
 def _backend(name: object) -> Backend:
     if not isinstance(name, str):
         raise InvalidParameterError(
@@ -374,6 +422,14 @@ def _batch(batch: int) -> int:
             f"the 'batch' parameter must be an integer from 1 to {1 << 24}. Got {batch!r} instead."
         )
     return batch
+
+
+def _check(check: int) -> int:
+    if isinstance(check, bool) or not isinstance(check, int) or not 0 <= check <= 1 << 16:
+        raise InvalidParameterError(
+            f"the 'check' parameter must be an integer from 0 to {1 << 16}. Got {check!r} instead."
+        )
+    return check
 
 
 def _max_error(max_error: float | None) -> float | None:
@@ -403,11 +459,18 @@ def _calibration(graph: Graph, calibration: Any) -> npt.NDArray[np.float64] | No
     if calibration is None:
         return None
     if len(graph.inputs) != 1:
-        raise ShapeError(f"calibration needs a model with one input. Got {len(graph.inputs)} instead.")
+        names = ", ".join(f"`{value.name}`" for value in graph.inputs)
+        raise ShapeError(
+            f"`ckks` takes a model with one input. Got {len(graph.inputs)} instead: {names}.",
+            hint="export the model with one input that holds all features side by side, and split it inside",
+        )
     from tacit.ir.interpret import bind_inputs
 
     _, bound = bind_inputs(graph, np.asarray(calibration))
     array: npt.NDArray[np.float64] = bound[graph.inputs[0].name].astype(np.float64)
-    if not len(array):
-        raise ShapeError("calibration data must hold at least one sample. Got 0 instead.")
+    if len(array) < 2:
+        raise ShapeError(
+            f"calibration data must hold at least two samples. Got {len(array)} instead.",
+            hint="give some hundred samples like those to come (in a shell `--calibration`)",
+        )
     return array

@@ -15,6 +15,7 @@ TacitError                       base; ``code`` (stable), ``hint`` (what to do);
 ├── PlanError
 │   ├── NoAdmissiblePlanError    ``reasons``: one line per protection tried
 │   ├── PrecisionError           the promised bound cannot be met, or was not met
+│   │   └── PlanCheckError       a plan broke its promise on calibration samples: ``node``, ``excess``
 │   └── DepthError               the graph is deeper than any secure parameter set allows
 ├── PeerError
 │   ├── PeerIncompatibleError    version, parameters or plan differ
@@ -42,6 +43,7 @@ __all__ = [
     "PeerError",
     "PeerIncompatibleError",
     "PeerMisbehavedError",
+    "PlanCheckError",
     "PlanError",
     "PrecisionError",
     "ScaleError",
@@ -157,6 +159,20 @@ class PrecisionError(PlanError):
     """The promised error bound cannot be met, or a result failed its check."""
 
     code = "precision"
+
+
+class PlanCheckError(PrecisionError):
+    """A plan was tried on calibration samples before it was handed out, and broke its promise.
+
+    ``node``: whose values left their interval, empty where none did; ``excess``: by how many times.
+    """
+
+    code = "plan-check"
+
+    def __init__(self, message: str, *, node: str = "", excess: float = 0.0, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.node = node
+        self.excess = excess
 
 
 class DepthError(PlanError):

@@ -111,7 +111,7 @@ def test_accuracy_is_the_encrypted_one(kind: str) -> None:
         model = make_pipeline(StandardScaler(), network).fit(x[:400], y[:400])
     else:
         model = RandomForestClassifier(2, max_depth=2, random_state=0).fit(x[:400], y[:400])
-    with tacit.protect(model, calibration=x[:400], batch=500) as private:
+    with tacit.protect(model, calibration=x[:400], batch=500, check=0) as private:
         inside = [_accepted(private.owner, row[None]) for row in x[400:]]
         data, classes = x[400:][inside], y[400:][inside]
         real = private.predict(data, strict=False)
@@ -156,7 +156,7 @@ def test_samples_at_a_threshold_are_marked() -> None:
     tree = model.estimators_[0].tree_
     close = np.tile(x[:1], (2, 1))
     close[0, tree.feature[0]] = np.float64(tree.threshold[0]) + 1e-12
-    with tacit.protect(model, calibration=x) as private:
+    with tacit.protect(model, calibration=x, check=0) as private:
         assert not private.predict(close[:1], strict=False, simulate=True).within_bound[0]
         with pytest.raises(PrecisionError, match="too close"):
             private.predict(close[:1], simulate=True)

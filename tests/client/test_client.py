@@ -14,7 +14,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import tacit
-from tacit.errors import DataRangeError, InvalidParameterError, ModelError, ShapeError, UsageError
+from tacit.errors import DataRangeError, InvalidParameterError, ModelError, ShapeError, TacitError, UsageError
+from tacit.ir.builder import GraphBuilder
 from tests.backends.dense import dense, samples
 
 X = samples(60, 8)
@@ -145,6 +146,7 @@ def test_closed_objects_forget_their_keys() -> None:
         ({"threads": 0}, InvalidParameterError),
         ({"calibration": X[:, :3]}, ShapeError),
         ({"calibration": X[:0]}, ShapeError),
+        ({"calibration": X[:1]}, ShapeError),
         ({"max_error": -1.0}, InvalidParameterError),
         ({"max_error": float("nan")}, InvalidParameterError),
     ],
@@ -152,6 +154,16 @@ def test_closed_objects_forget_their_keys() -> None:
 def test_bad_arguments(arguments: dict[str, object], error: type[Exception]) -> None:
     with pytest.raises(error):
         tacit.protect(dense((8, 3)), **{"calibration": X, **arguments})
+
+
+def test_a_model_with_two_inputs_is_refused_by_name() -> None:
+    builder = GraphBuilder("two")
+    total = builder.node("Add", builder.input("age", (None, 2)), builder.input("dose", (None, 2)))
+    graph = builder.finish([builder.node("MatMul", total, builder.constant(np.ones((2, 1))))])
+    for calibration in (X[:, :2], None):
+        with pytest.raises(TacitError, match=r"one (float )?input") as caught:
+            tacit.protect(graph, calibration=calibration)
+        assert "one input" in caught.value.hint or "single" in caught.value.hint
 
 
 def test_models_that_are_none() -> None:

@@ -15,13 +15,19 @@ __all__ = ["Plan", "declaration_to_dict"]
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Immutable. ``plan_id``: SHA-256 (hexadecimal) of what both sides agree on, the backend's public plan."""
+    """Immutable. ``plan_id``: SHA-256 (hexadecimal) of what both sides agree on, the backend's public plan.
+
+    ``checked_samples``: calibration samples that were encrypted before the plan was handed out, and
+    ``checked_error``: their largest error against clear, ``None`` where nothing was checked.
+    """
 
     protection: str
     plan_id: str
     model: str
     declaration: Declaration
     max_error: float | None = None
+    checked_samples: int = 0
+    checked_error: float | None = None
 
     @property
     def error_bound(self) -> float:
@@ -35,6 +41,8 @@ class Plan:
             "plan_id": self.plan_id,
             "model": self.model,
             "max_error": self.max_error,
+            "checked_samples": self.checked_samples,
+            "checked_error": self.checked_error,
             **declaration_to_dict(self.declaration),
         }
 
@@ -44,11 +52,12 @@ class Plan:
 
     def __str__(self) -> str:
         cost = self.declaration.cost
+        checked = "" if self.checked_error is None else f" (checked: {self.checked_error:.2g})"
         return (
             f"{self.protection} plan {self.plan_id[:12]}: {self.declaration.variant}, {self.declaration.parameters}; "
             f"{cost.samples} samples per request in {format_seconds(cost.seconds)}, "
             f"{format_bytes(cost.bytes_up)} up, {format_bytes(cost.bytes_down)} down, "
-            f"keys {format_bytes(cost.key_bytes)}, error <= {self.error_bound:.3g}"
+            f"keys {format_bytes(cost.key_bytes)}, error <= {self.error_bound:.3g}{checked}"
         )
 
 

@@ -91,6 +91,11 @@ class Provider:
                 self._engines.popitem(last=False)
         return key_id.hex()
 
+    def forget_keys(self, key_id: str) -> None:
+        """Drops an owner's keys by the name that ``load_keys`` returned; unknown names are ignored."""
+        with self._lock:
+            self._engines.pop(bytes.fromhex(key_id), None)
+
     def run(self, request: bytes) -> bytes:
         """The response to one request: reads it, computes on ciphertexts, writes the result.
 

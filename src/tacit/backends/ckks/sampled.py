@@ -97,7 +97,10 @@ class SampledMap:
 
 
 class SampledEngine:
-    """Operations on ``SampledCiphertext``. ``q``, ``p``: moduli of the parameters; ``random``: of the noise."""
+    """Operations on ``SampledCiphertext``. ``q``, ``p``: moduli of the parameters; ``random``: of the noise.
+
+    ``noted``: a list that takes the largest value over its bound at every place where the program knows one.
+    """
 
     def __init__(
         self, log_n: int, q: Sequence[float], p: Sequence[float], *, random: np.random.Generator
@@ -106,6 +109,7 @@ class SampledEngine:
         self.q = self.noise.q
         self.slots = 1 << (log_n - 1)
         self._random = random
+        self.noted: list[float] | None = None
 
     def encode(self, values: Values, *, level: int, scale: float) -> SampledPlaintext:
         if float(np.abs(values).max(initial=0.0)) * scale >= self._modulus(level) / 2:
@@ -134,7 +138,15 @@ class SampledEngine:
         return SampledMap(kept, period, switched, len({k - k % baby for k in kept} - {0}), level, scale)
 
     def note_bound(self, ct: SampledCiphertext, bound: FloatArray | float) -> SampledCiphertext:
-        """Bounds matter to the worst case only."""
+        """Bounds matter to the worst case; here their excess is noted, largest value over bound, where asked for."""
+        if self.noted is not None:
+            highs = np.asarray(bound)[:, None] if np.ndim(bound) else np.full((1, 1), bound)
+            values = np.abs(self._settled(ct))
+            width = max(len(values), len(highs))
+            wide = np.broadcast_to(_tiled(highs, width), (width, 1))[:, 0]
+            ratio = np.broadcast_to(_tiled(values, width), (width, values.shape[1]))[wide > 0]
+            ratio = ratio / wide[wide > 0, None]
+            self.noted.append(float(ratio.max(initial=0.0)) if np.isfinite(ratio).all() else float("inf"))
         return ct
 
     def quiet(self, ct: SampledCiphertext) -> SampledCiphertext:

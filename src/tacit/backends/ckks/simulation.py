@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from tacit.backends.answer import Answer, Report
 from tacit.backends.ckks.compiled import Compiled
-from tacit.backends.ckks.executor import Executor
+from tacit.backends.ckks.executor import Executor, Observer
 from tacit.backends.ckks.layout import ColumnLayout, ReplicatedLayout
 from tacit.backends.ckks.levels import moduli
-from tacit.backends.ckks.sampled import SampledCiphertext, SampledEngine
+from tacit.backends.ckks.sampled import SampledEngine
 from tacit.backends.ckks.scores import Scores, read_columns, read_packed, run_tail, table
 from tacit.errors import PrecisionError
 
@@ -99,18 +99,37 @@ class Simulation:
             within_bound=within_bound,
         )
 
-    def scores(self, data: FloatArray) -> Scores:
+    def scores(self, data: FloatArray, observe: Observer | None = None) -> Scores:
         """The scores of (samples, features) inside the region, with the owner's checks. All samples run at once."""
         plan = self.plan
         units = plan.region.normalise(data)
+        is_packed = isinstance(plan.output, ReplicatedLayout)
+        vectors = [self._packed(units)] if is_packed else [column[None] for column in units.T]
+        inputs = [self.engine.encrypt(values, level=plan.level, scale=plan.scale) for values in vectors]
         with np.errstate(over="ignore", invalid="ignore"):
+            results = self._executor.run(inputs, observe=observe)
             if isinstance(plan.output, ReplicatedLayout):
-                results = self._executor.run([self._encrypt(self._packed(units))])
                 values = self.engine.decrypt(results[0], width=plan.output.period).T
                 return read_packed(plan, values * (plan.unit + 0j))
-            results = self._executor.run([self._encrypt(column[None]) for column in units.T])
             columns = np.concatenate([self.engine.decrypt(result) for result in results])
             return read_columns(plan, columns.T * plan.unit)
+
+    def excess(self, data: FloatArray) -> list[float]:
+        """For each stage the largest value over the bound that the plan has for it, 0 where it has none.
+
+        ``data``: (samples, features) inside the region, of which one chunk runs. Noise counts with the values.
+        """
+        noted: list[list[float]] = []
+
+        def begin(position: int, stage: object) -> None:
+            self.engine.noted = []
+            noted.append(self.engine.noted)
+
+        try:
+            self.scores(data[: self.chunk], begin)
+        finally:
+            self.engine.noted = None
+        return [max(ratios, default=0.0) for ratios in noted]
 
     def _packed(self, units: FloatArray) -> Values:
         """(span, samples) of what the owner encrypts: one span of the input's layout."""
@@ -118,6 +137,3 @@ class Simulation:
         if not self._is_complex:
             return padded[self._places.real.astype(np.intp)]
         return padded[self._places.real.astype(np.intp)] + 1j * padded[self._places.imag.astype(np.intp)]
-
-    def _encrypt(self, values: Values) -> SampledCiphertext:
-        return self.engine.encrypt(values, level=self.plan.level, scale=self.plan.scale)
