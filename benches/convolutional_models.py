@@ -112,10 +112,15 @@ Layer = Convolution | Dense | Square | Pool
 
 
 def scores(layers: list[Layer], x: Array) -> Array:
-    """(samples, 784) → (samples, 10), in float64; a few at a time, as layers keep what they last read."""
+    """(samples, …) → (samples, outputs), in float64; a few at a time, as layers keep what they last read.
+
+    Rows of 784 are images where the first layer is a convolution.
+    """
     parts = []
     for start in range(0, len(x), 100):
-        values: NDArray[np.floating] = x[start : start + 100].reshape(-1, 1, 28, 28)
+        values: NDArray[np.floating] = x[start : start + 100]
+        if isinstance(layers[0], Convolution):
+            values = values.reshape(-1, 1, 28, 28)
         for layer in layers:
             values = layer.forward(values)
         parts.append(values.astype(np.float64))

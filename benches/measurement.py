@@ -34,20 +34,36 @@ class Timing:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One line of results; what is None is left out. ``ratio_to_peer``: how many times faster than ``peer``."""
+    """One line of results; what is None is left out. ``ratio_to_peer``: how many times faster than ``peer``.
+
+    ``seconds``: median of ``n`` calls. ``checked``: rows whose answers were compared with the clear ones, of which
+    ``apart`` lie within the declared comparison margin; ``accuracy``: of the same rows, encrypted, and clear.
+    """
 
     task: str
     shape: str
     system: str
     seconds: float | None = None
+    fastest: float | None = None
     n: int | None = None
     threads: int = 1
     correct: bool | None = None
     max_error: float | None = None
+    promised_error: float | None = None
+    checked: int | None = None
+    apart: int | None = None
+    accuracy: float | None = None
+    accuracy_clear: float | None = None
+    accuracy_simulated: float | None = None
     bytes_up: int | None = None
     bytes_down: int | None = None
     key_bytes: int | None = None
     rss_bytes: int | None = None
+    predicted_seconds: float | None = None
+    predicted_bytes_up: int | None = None
+    predicted_bytes_down: int | None = None
+    predicted_key_bytes: int | None = None
+    predicted_rss_bytes: int | None = None
     ratio_to_peer: float | None = None
     peer: str | None = None
     note: str | None = None

@@ -10,6 +10,7 @@ import numpy as np
 from convolutional_models import Dense, Layer, Square
 from dense_models import Array, Network, images, logistic_regression, mlp, to_onnx
 from numpy.typing import NDArray
+from sklearn.base import ClassifierMixin
 
 __all__ = ["TASKS", "Problem", "problem"]
 
@@ -24,7 +25,8 @@ class Problem:
     """``model``: what ``tacit.load`` takes. ``samples``: (rows, …), unseen in training where ``labels`` are known.
 
     ``batch``: samples of one request. ``checked``: rows whose answers are checked, in the quick form and in full.
-    ``layers``: the model as peers get it, ``None`` where it is no chain of layers.
+    ``layers``: the model as peers get it, on ``inputs`` (``samples`` if ``None``); ``None`` where it is no chain of
+    layers. ``training``: data and labels from which a peer fits the same estimator by itself.
     """
 
     model: object
@@ -35,21 +37,32 @@ class Problem:
     max_error: float | None = None
     checked: tuple[int, int]
     layers: tuple[Layer, ...] | None = None
+    inputs: Array | None = None
+    training: tuple[Array, NDArray[np.int64]] | None = None
     source: str = ""
+
+    def scores(self, inputs: Array) -> Array:
+        """(rows, …) → (rows, outputs) of ``layers`` or of the estimator, in float64."""
+        if self.layers is not None:
+            return convolutional_models.scores(list(self.layers), inputs)
+        if isinstance(self.model, ClassifierMixin):
+            found: Array = self.model.predict_proba(inputs)
+            return found
+        raise ValueError("peers get layers or estimators")
 
 
 def _logistic(batch: int) -> Problem:
-    model, x, decide = logistic_regression()
+    model, x = logistic_regression()
     many = np.resize(x, (batch, x.shape[1])) if batch > 1 else x
-    origin = float(decide(np.zeros((1, x.shape[1])))[0])
-    weights = (decide(np.eye(x.shape[1])) - origin).reshape(-1, 1)
+    scaler, regression = model.steps[0][1], model.steps[1][1]
     return Problem(
         model=model,
         calibration=x,
         samples=many,
         batch=batch,
         checked=(len(many), len(many)),
-        layers=(Dense(weights, np.array([origin])),),
+        layers=(Dense(regression.coef_.T, regression.intercept_),),
+        inputs=scaler.transform(many),
         source="breast cancer",
     )
 
@@ -99,6 +112,7 @@ def _forest(batch: int, checked: tuple[int, int]) -> Problem:
         labels=test_labels.astype(np.int64),
         batch=batch,
         checked=checked,
+        training=(train, train_labels.astype(np.int64)),
         source="breast cancer",
     )
 
