@@ -18,7 +18,7 @@ STAMPS := .venv/stamps
 PYTEST := $(BIN)/python -m pytest
 CRATES := $(wildcard Cargo.toml Cargo.lock) $(shell find crates -name '*.rs' -o -name '*.toml' -o -name '*.bin')
 
-.PHONY: help demo test check lint rules cargo-test pytest bench docs vectors format build clean
+.PHONY: help demo test check lint rules cargo-test pytest bench peers docs vectors format build clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -34,6 +34,12 @@ build: $(STAMPS)/native  ## build the Rust core and install the package into .ve
 
 bench: $(STAMPS)/peers  ## run the benchmarks against the peers (quick form)
 	@for bench in benches/ckks_ops.py benches/ckks_predict.py; do $(BIN)/python "$$bench" --quick --json; done
+
+peers: $(STAMPS)/venv  ## install the benchmarks' peers, each into an environment of its own (some GB)
+	@for peer in tenseal:tenseal orion:orion-fhe==1.0.2 concrete-ml:concrete-ml==1.9.0; do \
+	  into=.venv-peers/$${peer%%:*}; $(BIN)/python -m venv "$$into" && "$$into/bin/python" -m pip install "$${peer#*:}" \
+	    || echo "note: $${peer%%:*} could not be installed; the benchmarks report it as absent" >&2; \
+	done
 
 docs: $(STAMPS)/dev  ## check the pages: links resolve, code runs
 	@$(PYTEST) -q tests/docs

@@ -31,12 +31,15 @@ is the peer's time over Tacit's. Absolute times move with the machine and its ne
 Row = dict[str, Any]
 
 
-def newest(rows: Iterable[Row]) -> list[Row]:
-    """The last row of each task, shape, system and number of threads, in the order of their first appearance."""
+def newest(rows: Iterable[Row], *, by_shape: bool) -> list[Row]:
+    """The last row of each task and system, in the order of their first appearance.
+
+    ``by_shape``: rows of another shape or number of threads are rows of their own; else the shape is what a plan chose.
+    """
     last: dict[tuple[object, ...], Row] = {}
     for row in rows:
-        key = (row["task"], row.get("shape"), row["system"].split(" ")[0], row.get("threads", 1))
-        last[key] = row
+        shape = (row.get("shape"), row.get("threads", 1)) if by_shape else ()
+        last[row["task"], row["system"].split(" ")[0], *shape] = row
     return list(last.values())
 
 
@@ -62,8 +65,20 @@ def size(count: int | None) -> str:
 
 def table(rows: list[Row]) -> Iterator[str]:
     """A row of the table for each row of results."""
-    yield "| task | shape | system | threads | time | faster than | largest error | keys | up | down |"
-    yield "|---|---|---|---:|---:|---|---:|---:|---:|---:|"
+    columns = (
+        "task",
+        "shape",
+        "system",
+        "threads",
+        "time",
+        "faster than",
+        "largest error",
+        "keys",
+        "up",
+        "down",
+    )
+    yield "| " + " | ".join((*columns, "memory", "accuracy")) + " |"
+    yield "|---|---|---|---:|---:|---|---:|---:|---:|---:|---:|---|"
     for row in rows:
         ratio = row.get("ratio_to_peer")
         faster = f"{ratio:.2f} x {row.get('peer')}" if ratio is not None else row.get("note", "")
@@ -75,10 +90,28 @@ def table(rows: list[Row]) -> Iterator[str]:
             str(row.get("threads", 1)),
             duration(row.get("seconds")) + ("" if row.get("correct", True) else " (wrong answer)"),
             faster,
-            "" if error is None else f"{error:.1e}",
+            ("" if error is None else f"{error:.1e}") + _promise(row),
             *(size(row.get(name)) for name in ("key_bytes", "bytes_up", "bytes_down")),
+            # Rows without checked answers were measured in one process with others.
+            size(row.get("rss_bytes")) if "checked" in row else "",
+            _accuracy(row),
         ]
         yield "| " + " | ".join(cells) + " |"
+
+
+def _promise(row: Row) -> str:
+    """The bound that held, where one was promised."""
+    promised = row.get("promised_error")
+    return "" if promised is None else f" of {promised:.1e}"
+
+
+def _accuracy(row: Row) -> str:
+    """Encrypted, clear and simulated over the rows that were checked."""
+    if row.get("accuracy") is None:
+        return ""
+    simulated = row.get("accuracy_simulated")
+    told = f"{row['accuracy']:.2%} on {row['checked']} rows, clear {row['accuracy_clear']:.2%}"
+    return told + (f", simulated {simulated:.2%}" if simulated is not None else "")
 
 
 def provenance(rows: list[Row]) -> Iterator[str]:
@@ -109,7 +142,8 @@ def page() -> str:
     """The whole page."""
     lines = [_HEAD]
     for path in sorted(RESULTS.glob("*.jsonl")):
-        rows = newest(json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line)
+        read = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+        rows = newest(read, by_shape=path.stem == "ckks_ops")
         lines += [f"## {TITLES.get(path.stem, path.stem)}", "", *provenance(rows), "", *table(rows), ""]
         literals = list(parameters(rows))
         if literals:
