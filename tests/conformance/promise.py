@@ -107,9 +107,6 @@ def _edges(region: Region, count: int, seed: int) -> FloatArray:
     found = []
     for _ in range(count):
         corner = region.centre + np.sign(rng.normal(size=region.features)) * region.radius
-        if region.knots is not None:
-            found.append(corner)
-            continue
         way = corner - region.mean
         length = float(np.linalg.norm(way / region.radius))
         found.append(region.mean + way * min(1.0, region.ball / length) * (1 - 1e-9))

@@ -53,7 +53,7 @@ from sklearn.preprocessing import (
     RobustScaler,
     StandardScaler,
 )
-from sklearn.svm import SVC, SVR, LinearSVC, LinearSVR
+from sklearn.svm import SVC, SVR, LinearSVC, LinearSVR, NuSVC
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, ExtraTreeClassifier
 
 __all__ = ["DATA", "FITTED", "fit"]
@@ -108,6 +108,19 @@ FITTED: dict[str, tuple[str, Callable[[], Any]]] = {
     "svm, one against rest": ("iris", lambda: _scaled(OneVsRestClassifier(LinearSVC()))),
     "linear svm, two classes": ("cancer", lambda: _scaled(LinearSVC())),
     "linear svm, three classes": ("wine", lambda: _scaled(LinearSVC())),
+    "svr, rbf": ("diabetes", lambda: _scaled(SVR(C=50.0))),
+    "svr, poly": ("diabetes", lambda: _scaled(SVR(kernel="poly", degree=2, coef0=1.0))),
+    "svc, rbf": ("cancer", lambda: _scaled(SVC())),
+    "svc, sigmoid": ("cancer", lambda: _scaled(SVC(kernel="sigmoid", coef0=0.1))),
+    "svc, linear kernel, three classes": (
+        "wine",
+        lambda: _scaled(SVC(kernel="linear", decision_function_shape="ovo")),
+    ),
+    "svc, poly, named classes": (
+        "iris-names",
+        lambda: _scaled(SVC(kernel="poly", coef0=1.0, decision_function_shape="ovo")),
+    ),
+    "svc, nu, three classes": ("iris", lambda: _scaled(NuSVC(nu=0.3, decision_function_shape="ovo"))),
     "svc, linear kernel": ("cancer", lambda: _scaled(SVC(kernel="linear"))),
     "ridge classifier": ("wine", lambda: _scaled(RidgeClassifier())),
     "sgd, logistic loss": ("wine", lambda: _scaled(SGDClassifier(loss="log_loss", random_state=0))),

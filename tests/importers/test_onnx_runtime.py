@@ -224,6 +224,39 @@ _ml(
     kernel_params=[0.0, 0.0, 3.0],
     n_supports=2,
 )
+for _kernel in ("LINEAR", "POLY", "RBF", "SIGMOID"):
+    _ml(
+        f"svm regressor {_kernel}",
+        "SVMRegressor",
+        kernel_type=_kernel,
+        coefficients=[1.0, -0.5],
+        support_vectors=[1.0, 0.0, 1.0, 0.5, 1.0, -1.0],
+        rho=[0.2],
+        kernel_params=[0.3, 0.1, 2.0],
+        n_supports=2,
+    )
+    _ml(
+        f"svm classifier {_kernel}",
+        "SVMClassifier",
+        2,
+        kernel_type=_kernel,
+        coefficients=[0.5, 1.0, -1.0, -0.5, 0.2, 1.0, -0.7, 0.4],
+        support_vectors=[1.0, 0.0, 1.0, 0.5, 1.0, -1.0, 0.1, 0.2, 0.3, -1.0, 0.5, 0.0],
+        vectors_per_class=[1, 2, 1],
+        classlabels_ints=[3, 5, 8],
+        rho=[0.2, -0.1, 0.05],
+        kernel_params=[0.3, 0.1, 2.0],
+    )
+_ml(
+    "svm classifier without vectors",
+    "SVMClassifier",
+    2,
+    kernel_type="LINEAR",
+    coefficients=[1.0, -2.0, 0.5, 3.0, 0.0, 1.0, -1.0, 1.0, 0.0],
+    classlabels_ints=[3, 5, 8],
+    rho=[0.2],
+    kernel_params=[0.0, 0.0, 0.0],
+)
 _ml("one-hot", "OneHotEncoder", cats_int64s=[0, 1, 2])
 _ml("imputer", "Imputer", imputed_value_floats=[9.0, 8.0, 7.0], replaced_value_float=0.0)
 

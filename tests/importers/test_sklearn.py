@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from skl2onnx import to_onnx
 from sklearn.ensemble import IsolationForest, VotingClassifier, VotingRegressor
 from sklearn.linear_model import Lasso, LogisticRegression, Ridge
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScaler
-from sklearn.svm import SVC
+from sklearn.svm import SVC, SVR
 
 from tacit.errors import ModelError, UnsupportedOpError
 from tacit.importers import import_sklearn, load
@@ -130,11 +131,11 @@ def test_a_stateless_transformer_needs_its_width() -> None:
     "make",
     [
         lambda: IsolationForest(n_estimators=3, random_state=0),
-        lambda: SVC(),
+        lambda: SVC(break_ties=True),
         lambda: KNeighborsClassifier(),
         lambda: make_pipeline(FunctionTransformer(np.sort), LogisticRegression()),
     ],
-    ids=["forest", "kernel", "neighbours", "own function"],
+    ids=["forest", "ties", "neighbours", "own function"],
 )
 def test_what_cannot_be_read_is_named_with_a_way_out(make: Any) -> None:
     x, y = DATA["iris"]
@@ -162,3 +163,41 @@ def test_weights_that_diverged_are_refused() -> None:
     estimator.coef_ = estimator.coef_ * np.nan
     with pytest.raises(ModelError, match="NaN"):
         load(estimator)
+
+
+def test_platts_probabilities_of_two_classes() -> None:
+    """LIBSVM iterates to about 0.005; the graph has the numbers that it iterates to."""
+    x, y = DATA["cancer"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        estimator = make_pipeline(StandardScaler(), SVC(probability=True, random_state=0)).fit(x, y)
+        want = estimator.predict_proba(x)
+        proto = to_onnx(estimator, x[:1].astype(np.float32), options={SVC: {"zipmap": False}})
+    graph = load(estimator)
+    answers = interpret(graph, x)
+    assert graph.roles.keys() == {"probabilities", "label"}
+    np.testing.assert_allclose(answers[graph.primary], want, atol=6e-3)
+    np.testing.assert_array_equal(answers[graph.label], estimator.predict(x))
+    again = load(proto)
+    exported = interpret(again, x.astype(np.float32))
+    np.testing.assert_allclose(exported[again.primary], answers[graph.primary], atol=1e-4)
+
+
+def test_probabilities_of_three_classes_are_refused() -> None:
+    x, y = DATA["iris"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        estimator = SVC(probability=True, random_state=0).fit(x, y)
+    with pytest.raises(UnsupportedOpError, match="more than two classes") as caught:
+        load(estimator)
+    assert "probability" in caught.value.hint
+
+
+def test_many_vectors_are_compared_by_their_products() -> None:
+    """Above some thousand differences the distance is |x|² - 2·v·x + |v|²."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 30))
+    estimator = SVR(C=10.0).fit(x, np.sin(x[:, 0]))
+    assert estimator.support_vectors_.size > 1 << 13
+    got = interpret(load(estimator), x)["output"]
+    np.testing.assert_allclose(got, estimator.predict(x), atol=1e-9)

@@ -92,8 +92,8 @@ BROKEN: dict[str, tuple[Callable[[], Any], type[TacitError], str]] = {
     "unknown operator": (lambda: _single("Sinh", []), UnsupportedOpError, "Sinh"),
     "support vectors of no kind": (
         lambda: _single("SVMRegressor", [], domain="ai.onnx.ml", kernel_type="RBF"),
-        UnsupportedOpError,
-        "not linear",
+        ModelError,
+        "missing",
     ),
     "tree without lists": (
         lambda: _single("TreeEnsembleClassifier", [], domain="ai.onnx.ml"),

@@ -12,6 +12,7 @@ from tacit.importers.estimators.prediction import Predictor, Transformer
 from tacit.importers.estimators.projection import PROJECTION
 from tacit.importers.estimators.scaling import SCALING
 from tacit.importers.estimators.selection import SELECTION
+from tacit.importers.estimators.support import SUPPORT
 from tacit.importers.estimators.trees import TREES
 
 __all__ = ["PREDICTORS", "TRANSFORMERS"]
@@ -19,5 +20,5 @@ __all__ = ["PREDICTORS", "TRANSFORMERS"]
 TRANSFORMERS: Mapping[str, Transformer] = MappingProxyType({**SCALING, **PROJECTION, **SELECTION})
 """By class name: how a fitted transformer of scikit-learn acts on (batch, features)."""
 
-PREDICTORS: Mapping[str, Predictor] = MappingProxyType({**BAYES, **LINEAR, **NEURAL, **TREES})
+PREDICTORS: Mapping[str, Predictor] = MappingProxyType({**BAYES, **LINEAR, **NEURAL, **SUPPORT, **TREES})
 """By class name: what a fitted classifier or regressor of scikit-learn answers."""

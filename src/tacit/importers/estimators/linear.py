@@ -47,34 +47,6 @@ def _exponential(estimator: Any, ctx: Lowering, x: Operand) -> Prediction:
     return Prediction("output", ctx.apply("Exp", _regressor(estimator, ctx, x).primary))
 
 
-def _support_regressor(estimator: Any, ctx: Lowering, x: Operand) -> Prediction:
-    _need_linear_kernel(estimator)
-    weights, bias, _ = _coefficients(estimator)
-    return Prediction("output", reshape(ctx, affine(ctx, x, weights, bias), (None,)))
-
-
-def _support_classifier(estimator: Any, ctx: Lowering, x: Operand) -> Prediction:
-    _need_linear_kernel(estimator)
-    if len(estimator.classes_) > 2:
-        raise UnsupportedOpError(
-            f"{type(estimator).__name__} votes between each two of more than two classes",
-            node=type(estimator).__name__,
-            op=type(estimator).__name__,
-            hint="fit LinearSVC",
-        )
-    return _scores(estimator, ctx, x)
-
-
-def _need_linear_kernel(estimator: Any) -> None:
-    if estimator.kernel != "linear":
-        raise UnsupportedOpError(
-            f"{type(estimator).__name__} with the kernel `{estimator.kernel}` is not read",
-            node=type(estimator).__name__,
-            op=type(estimator).__name__,
-            hint="fit with kernel='linear', or use an MLP",
-        )
-
-
 def _scores(estimator: Any, ctx: Lowering, x: Operand) -> Prediction:
     """Classifiers that give decision values only."""
     classes = class_labels(estimator)
@@ -178,8 +150,6 @@ LINEAR: dict[str, Predictor] = {
     **dict.fromkeys(_SCORERS, _scores),
     **dict.fromkeys(("GammaRegressor", "PoissonRegressor"), _exponential),
     **dict.fromkeys(("LogisticRegression", "LogisticRegressionCV"), _logistic),
-    **dict.fromkeys(("NuSVC", "SVC"), _support_classifier),
-    **dict.fromkeys(("NuSVR", "SVR"), _support_regressor),
     "LinearDiscriminantAnalysis": _discriminant,
     "OneVsRestClassifier": _one_against_rest,
     "SGDClassifier": _descent,

@@ -12,6 +12,7 @@ from tacit.importers.onnx_ops.linear import LINEAR
 from tacit.importers.onnx_ops.ml import ML
 from tacit.importers.onnx_ops.reduction import REDUCTION
 from tacit.importers.onnx_ops.shape import SHAPE
+from tacit.importers.onnx_ops.svm import SVM
 from tacit.importers.onnx_ops.tensor import TENSOR
 from tacit.importers.onnx_ops.trees import TREES
 from tacit.importers.onnx_ops.window import WINDOW
@@ -24,6 +25,6 @@ MIN_OPSET = 7
 MAX_OPSET = 28
 """Newest opset of ai.onnx whose operators were checked against these rules."""
 
-_ALL = (*ARITHMETIC, *ACTIVATION, *LINEAR, *WINDOW, *REDUCTION, *SHAPE, *TENSOR, *ML, *TREES)
+_ALL = (*ARITHMETIC, *ACTIVATION, *LINEAR, *WINDOW, *REDUCTION, *SHAPE, *TENSOR, *ML, *SVM, *TREES)
 
 RULES: Mapping[tuple[str, str], Rule] = MappingProxyType({(rule.domain, rule.op): rule for rule in _ALL})

@@ -14,7 +14,7 @@ from tacit.importers.onnx_ops.shape import reshape
 from tacit.importers.onnx_ops.tensor import take
 from tacit.ir.signature import Array
 
-__all__ = ["ML", "class_labels", "features_of", "largest"]
+__all__ = ["ML", "class_labels", "features_of", "largest", "only_transform"]
 
 _ML = "ai.onnx.ml"
 _Lower = Callable[[SourceNode, Lowering], Sequence[Operand]]
@@ -63,11 +63,12 @@ def _linear_regressor(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
     bias: Array = np.array(node.numbers("intercepts", [0.0] * targets))
     if bias.size != targets:
         raise node.malformed(f"there must be {targets} intercepts")
-    _only_transform(node, ("NONE",))
+    only_transform(node, ("NONE",))
     return [affine(ctx, x, _matrix(node, "coefficients", targets, count), bias)]
 
 
-def _only_transform(node: SourceNode, allowed: Sequence[str]) -> str:
+def only_transform(node: SourceNode, allowed: Sequence[str]) -> str:
+    """The attribute `post_transform`, which must be one of those allowed."""
     transform = node.text("post_transform", "NONE")
     if transform not in allowed:
         raise node.unsupported(f"post_transform {transform}", f"use one of {', '.join(allowed)}")
@@ -93,7 +94,7 @@ def largest(ctx: Lowering, labels: Array, scores: Operand) -> Operand:
 def _classify(node: SourceNode, ctx: Lowering, x: Operand, weights: Array, bias: Array) -> Sequence[Operand]:
     """Label and scores of a linear classifier. Two opposite rows, as exporters write them, are one."""
     labels = class_labels(node)
-    transform = _only_transform(node, ("NONE", "LOGISTIC", "SOFTMAX"))
+    transform = only_transform(node, ("NONE", "LOGISTIC", "SOFTMAX"))
     rows = len(weights)
     if rows != labels.size and not (rows == 1 and labels.size == 2):
         raise node.malformed(f"{labels.size} class labels for {rows} rows of coefficients")
@@ -132,54 +133,6 @@ def _linear_classifier(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
     if bias.size != rows:
         raise node.malformed(f"there must be {rows} intercepts")
     return _classify(node, ctx, x, _matrix(node, "coefficients", rows, count), bias)
-
-
-def _support(node: SourceNode, count: int) -> tuple[Array, float]:
-    """Weights (1, features) and bias of a support vector machine with a linear kernel and one decision."""
-    if node.text("kernel_type", "LINEAR") != "LINEAR":
-        raise node.unsupported("the kernel is not linear", "fit with kernel='linear' or use an MLP")
-    rho, coefficients = node.numbers("rho"), np.array(node.numbers("coefficients"), dtype=np.float64)
-    if len(rho) != 1:
-        raise node.unsupported("several decisions are voted on", "fit LinearSVC for more than two classes")
-    vectors = np.array(node.numbers("support_vectors", []), dtype=np.float64)
-    if vectors.size:
-        if vectors.size != coefficients.size * count:
-            raise node.malformed("support vectors and coefficients do not fit")
-        return coefficients.reshape(1, -1) @ vectors.reshape(-1, count), rho[0]
-    if coefficients.size != count:
-        raise node.malformed(f"there must be {count} coefficients")
-    return coefficients.reshape(1, -1), rho[0]
-
-
-def _svm_regressor(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
-    x, count = features_of(node, ctx)
-    weights, bias = _support(node, count)
-    _only_transform(node, ("NONE",))
-    if node.integer("one_class", 0):
-        raise node.unsupported("one class", "use the decision function")
-    return [affine(ctx, x, weights, np.array([bias]))]
-
-
-def _svm_classifier(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
-    """One decision s = w · x + rho between two classes.
-
-    As in ONNX Runtime: s > 0 votes for the first class, and the scores are -s and s in this order.
-    """
-    x, count = features_of(node, ctx)
-    if node.has("prob_a") and node.numbers("prob_a"):
-        raise node.unsupported("probabilities by Platt's method", "fit without probability=True")
-    weights, bias = _support(node, count)
-    labels = class_labels(node)
-    _only_transform(node, ("NONE",))
-    if node.numbers("coefficients") and min(node.numbers("coefficients")) >= 0.0:
-        raise node.unsupported("all coefficients are positive", "export the model again with skl2onnx")
-    if labels.size != 2 or not node.has("vectors_per_class"):
-        raise node.unsupported("not two classes with support vectors", "fit LinearSVC instead")
-    score = affine(ctx, x, weights, np.array([bias]))
-    other = negate(ctx, score)
-    scores = ctx.apply("Concat", other, score, axis=1)
-    ctx.roles["scores"] = scores.name
-    return [largest(ctx, labels, ctx.apply("Concat", score, other, axis=1)), scores]
 
 
 def _normalizer(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
@@ -313,13 +266,6 @@ ML = (
         _linear_classifier,
         "MatMul Add Sigmoid Softmax ArgMax Gather",
         "NONE, LOGISTIC, SOFTMAX",
-    ),
-    _ml("SVMRegressor", _svm_regressor, "MatMul Add", "linear kernel"),
-    _ml(
-        "SVMClassifier",
-        _svm_classifier,
-        "MatMul Add ArgMax Gather",
-        "linear kernel, two classes, no probabilities",
     ),
     _ml(
         "ArrayFeatureExtractor", _array_feature_extractor, "Gather Slice", "constant columns, or class labels"
