@@ -82,9 +82,9 @@ def test_predicted_bytes_are_those_of_the_messages() -> None:
         private = tacit.protect(dense((8, 5, 3)), calibration=X, batch=batch)
         cost, owner = private.plan.declaration.cost, private.owner
         request = owner.encrypt(np.resize(X, (cost.samples, 8)))
-        assert cost.bytes_up == pytest.approx(len(request), rel=0.02)
-        assert cost.bytes_down == pytest.approx(len(private.provider.run(request)), rel=0.02)
-        assert cost.key_bytes == pytest.approx(owner.key_bytes, rel=0.02)
+        assert cost.bytes_up == len(request)
+        assert cost.bytes_down == len(private.provider.run(request))
+        assert cost.key_bytes == owner.key_bytes
 
 
 def test_refusals_say_why() -> None:

@@ -53,6 +53,8 @@ APPROXIMATION_SHARE = 0.7
 FEW_SAMPLES = 16
 """Batches below this use latency packing wherever it keeps its promise."""
 CALIBRATION_SAMPLES = 4096
+REQUESTS_PER_KEYS = 20
+"""Requests for which one set of keys is thought to be made, when its bytes are weighed against seconds."""
 _LEAST_NOISE = 2.0**-36
 """Noise of the last rescaling over the largest result: 8 times N/6 units, N = 2^12, of a scale below 2^50 over it."""
 
@@ -350,9 +352,9 @@ def _forest(
 
 
 def _seconds_with_bytes(candidate: CkksCandidate) -> float:
-    """Seconds of a request; a byte counts like one over a 1 Gbit/s network, one of keys like a hundredth of it."""
+    """Seconds of a request; a byte counts like one over a 1 Gbit/s network, keys are shared by some requests."""
     cost = candidate.declaration.cost
-    return cost.seconds + (cost.bytes_up + cost.bytes_down + cost.key_bytes / 100) / 125e6
+    return cost.seconds + (cost.bytes_up + cost.bytes_down + cost.key_bytes / REQUESTS_PER_KEYS) / 125e6
 
 
 def _score_span(graph: Graph, part: Partition, data: FloatArray) -> float:

@@ -1,76 +1,134 @@
-"""What a program costs: seconds by counting its operations on a meter, bytes by the binary forms.
-
-The constants of this file belong to the machine that `meter` names, too.
-"""
+"""What a program costs: seconds by running it on a meter, bytes by the binary forms, memory by what is kept."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import log2
 
 from tacit.backends.base import Cost
+from tacit.backends.ckks.envelope import seal
 from tacit.backends.ckks.executor import Executor
 from tacit.backends.ckks.layout import ColumnLayout
 from tacit.backends.ckks.levels import Chain
-from tacit.backends.ckks.meter import Meter, MeteredCiphertext
-from tacit.backends.ckks.program import LeafStage, MapStage, Program, QuadraticMapStage
+from tacit.backends.ckks.machine import INTEL_EMERALD_RAPIDS, Machine
+from tacit.backends.ckks.meter import Meter
+from tacit.backends.ckks.program import Program
+from tacit.backends.ckks.work import Shape, Work
 
-__all__ = ["predict"]
+__all__ = ["key_message_bytes", "predict", "request_bytes", "response_bytes"]
 
-SECONDS_PER_WORD_READ = 0.9e-9
-"""Unpacking one residue from a message, or expanding it from a seed."""
-SECONDS_PER_MESSAGE = 60e-6
-THREAD_GAIN = 0.7
-"""Part of a second thread's time that is won where work is split over threads."""
+HEADER_BYTES = 40
 CHECKSUM_BYTES = 16
-CIPHERTEXT_HEAD = 56 + CHECKSUM_BYTES
+CIPHERTEXT_BYTES = HEADER_BYTES + 12 + CHECKSUM_BYTES
+SEED_BYTES = 32
+KEYS_BYTES = HEADER_BYTES + 8 + CHECKSUM_BYTES
+ENTRY_BYTES = 48
+"""Of the binary forms of `crates/ckks/src/wire.rs`, without residues."""
+PROCESS_BYTES = 120_000_000
+"""Of a provider's process before it holds a model: Python, NumPy, Tacit."""
+KEY_COPIES = 3
+"""Of the message of keys, while it is read: the message, its body, and what is checked of it."""
+REQUEST_COPIES = 2
 
 
-def predict(program: Program, chain: Chain, q: Sequence[float], *, batch: int, threads: int) -> Cost:
+def predict(
+    program: Program,
+    chain: Chain,
+    q: Sequence[float],
+    *,
+    batch: int,
+    threads: int,
+    machine: Machine = INTEL_EMERALD_RAPIDS,
+) -> Cost:
     """The cost of one request of ``batch`` samples."""
-    meter = Meter(chain.log_n, q, len(chain.log_p))
     latency = not isinstance(program.input, ColumnLayout)
     inputs = 1 if latency else program.input.size
     outputs = 1 if latency else program.output.size
-    Executor(program, meter).run([MeteredCiphertext(program.level, program.scale)] * inputs)
     repeats = batch if latency else 1
-    n = meter.n
-    up = repeats * inputs * (CIPHERTEXT_HEAD + 32 + n * sum(chain.log_q) // 8)
-    down = repeats * outputs * (CIPHERTEXT_HEAD + 2 * n * chain.log_q[0] // 8)
-    words = inputs * 2 * n * len(chain.log_q) + outputs * 2 * n
-    serial = 1 if threads == 1 else 1 / (1 + THREAD_GAIN)
-    seconds = SECONDS_PER_MESSAGE + repeats * (meter.seconds * serial + words * SECONDS_PER_WORD_READ)
-    keys = _key_bytes(program, chain)
-    encrypting = inputs * (len(chain.log_q) * 3 * meter.transform + n * log2(n) * 4e-9 + n * 30e-9)
-    rows = sum(
-        len(s.map.diagonals)
-        * (2 if isinstance(s, QuadraticMapStage) else 1)
-        * (s.level + 1 + len(chain.log_p))
-        for s in program.stages
-        if isinstance(s, MapStage | QuadraticMapStage)
-    )
-    memory = 8 * n * (rows + len(chain.log_q) + len(chain.log_p)) + 2 * keys + 2 * up
-    for stage in program.stages:
-        if isinstance(stage, LeafStage):
-            memory += 16 * n * 2 * len(stage.paths) * (stage.level + 1)
+    meter = Meter(chain.log_n, q, len(chain.log_p), machine=machine, threads=threads)
+    executor = Executor(program, meter)
+    keys = [meter.shape(level) for level in key_levels(program)]
+    key_words = sum(shape.key_words for shape in keys)
+    meter.resident = float(key_words + meter.model_words)
+    executor.run([meter.fresh(program.level, program.scale) for _ in range(inputs)])
+    one = machine.at(1)
+    fresh, result = (Shape(chain.log_n, rows, 0, 1, machine.caches) for rows in (program.level + 1, 1))
+    messages = inputs * one.of(fresh.read(seeded=True)) + outputs * one.of(result.write(seeded=False))
+    owner = inputs * _seconds(machine, fresh.encode(), fresh.encrypt(), fresh.write(seeded=True))
+    owner += outputs * _seconds(machine, result.read(seeded=False), result.decrypt(), result.decode())
+    making = machine.at(threads)
+    setup = sum(one.of(shape.make_key()) / threads for shape in keys) if threads > 1 else 0.0
+    setup = setup or sum(making.of(shape.make_key()) for shape in keys)
+    setup += sum(_seconds(machine, shape.write_key(), shape.read_key()) for shape in keys)
+    up = request_bytes(chain, program.level, repeats * inputs)
+    down = response_bytes(chain, repeats * outputs)
+    key_bytes = key_message_bytes(program, chain)
+    kept = PROCESS_BYTES + meter.cleartext_bytes + 8 * (meter.model_words + key_words)
     return Cost(
         samples=batch,
-        seconds=seconds,
-        owner_seconds=repeats * encrypting,
-        setup_seconds=keys * 8e-9,
-        bytes_up=up + 150,
-        bytes_down=down + 150,
-        key_bytes=keys + 120,
-        memory_bytes=memory,
+        seconds=machine.message_s + repeats * (meter.seconds + messages),
+        owner_seconds=machine.message_s + repeats * owner,
+        setup_seconds=setup,
+        bytes_up=up,
+        bytes_down=down,
+        key_bytes=key_bytes,
+        memory_bytes=kept + max(KEY_COPIES * key_bytes, 8 * meter.ledger.most + REQUEST_COPIES * up),
     )
 
 
-def _key_bytes(program: Program, chain: Chain) -> int:
-    n, k = 1 << chain.log_n, max(1, len(chain.log_p))
-    levels = list(program.rotations().values())
-    levels += [level for level in (program.relinearize(), program.conjugate()) if level is not None]
-    total = 0
-    for level in levels:
-        bits = sum(chain.log_q[: level + 1]) + sum(chain.log_p)
-        total += 48 + -(-(level + 1) // k) * n * bits // 8
-    return total
+def _seconds(machine: Machine, *parts: Work) -> float:
+    one = machine.at(1)
+    return sum(one.of(part) for part in parts)
+
+
+def key_levels(program: Program) -> list[int]:
+    """The level of every evaluation key of a program."""
+    single = (program.relinearize(), program.conjugate())
+    return [*program.rotations().values(), *(level for level in single if level is not None)]
+
+
+def request_bytes(chain: Chain, level: int, ciphertexts: int) -> int:
+    """Bytes of a request of seeded ciphertexts."""
+    size = CIPHERTEXT_BYTES + SEED_BYTES + _row_bytes(chain, chain.log_q[: level + 1])
+    return _sealed(
+        "request", {"plan": bytes(32), "key": bytes(16), "id": bytes(16)}, "ciphertexts", [size] * ciphertexts
+    )
+
+
+def response_bytes(chain: Chain, ciphertexts: int) -> int:
+    """Bytes of a response of ciphertexts at level 0."""
+    size = CIPHERTEXT_BYTES + 2 * _row_bytes(chain, chain.log_q[:1])
+    return _sealed(
+        "response",
+        {"plan": bytes(32), "key": bytes(16), "id": bytes(16)},
+        "ciphertexts",
+        [size] * ciphertexts,
+    )
+
+
+def key_message_bytes(program: Program, chain: Chain) -> int:
+    """Bytes of the message of evaluation keys."""
+    specials = max(1, len(chain.log_p))
+    body = 0
+    for level in key_levels(program):
+        digits = -(-(level + 1) // specials)
+        body += ENTRY_BYTES + digits * _row_bytes(chain, (*chain.log_q[: level + 1], *chain.log_p))
+    fields = {"plan": bytes(32), "key": bytes(16)}
+    empty = len(seal("keys", {**fields, "body": b""}))
+    return empty if not body else empty + _grown(body + KEYS_BYTES)
+
+
+def _row_bytes(chain: Chain, bits: Sequence[int]) -> int:
+    """Bytes of one packed row for each modulus size."""
+    return (1 << chain.log_n) // 8 * sum(bits)
+
+
+def _sealed(kind: str, fields: dict[str, bytes], name: str, sizes: Sequence[int]) -> int:
+    """Bytes of an envelope with a list of byte strings of these sizes."""
+    empty = len(seal(kind, {**fields, name: [b""] * len(sizes)}))
+    return empty + sum(map(_grown, sizes))
+
+
+def _grown(size: int) -> int:
+    """Bytes by which a byte string of this size is longer than an empty one in CBOR (RFC 8949, section 3)."""
+    head = next(extra for extra, limit in ((0, 24), (1, 1 << 8), (2, 1 << 16), (4, 1 << 32)) if size < limit)
+    return size + head

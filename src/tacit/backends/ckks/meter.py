@@ -1,86 +1,127 @@
-"""An engine that adds up seconds instead of computing: what operations cost, for plans and for layouts.
-
-The constants were measured on one kind of machine, named in ``MACHINE``; predictions for other machines scale with it.
-"""
+"""An engine that adds up seconds instead of computing: what operations cost, for plans and for layouts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from math import ceil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["MACHINE", "Meter", "MeteredCiphertext"]
+from tacit.backends.ckks.machine import INTEL_EMERALD_RAPIDS, Machine
+from tacit.backends.ckks.work import Shape, Work
+
+__all__ = ["Ledger", "Meter", "MeteredCiphertext", "MeteredMap"]
 
 FloatArray = npt.NDArray[np.float64]
 
-MACHINE = "AMD EPYC (Zen 5, AVX-512 IFMA), one thread"
 
-SECONDS_PER_BUTTERFLY = 0.16e-9
-"""Of a number-theoretic transform, with the reduction of its results."""
-SECONDS_PER_PRODUCT = 0.35e-9
-"""One residue multiplied, added and moved through the cache."""
-SECONDS_PER_CALL = 4e-6
-"""Python and allocation, per operation of the evaluator."""
+@dataclass
+class Ledger:
+    """Words of the ciphertexts that are alive, and the most that were at once."""
+
+    words: int = 0
+    most: int = 0
+
+    def add(self, words: int) -> None:
+        self.words += words
+        self.most = max(self.most, self.words)
+
+
+class MeteredCiphertext:
+    """Level and scale of a ciphertext that is not there. It counts in a ledger for as long as it is referred to."""
+
+    def __init__(self, level: int, scale: float, ledger: Ledger | None = None, row_words: int = 0) -> None:
+        self.level = level
+        self.scale = scale
+        self._ledger = ledger
+        self._row_words = row_words
+        if ledger is not None:
+            ledger.add(2 * (level + 1) * row_words)
+
+    def __del__(self) -> None:
+        if self._ledger is not None:
+            self._ledger.add(-2 * (self.level + 1) * self._row_words)
+
+    def with_scale(self, scale: float) -> MeteredCiphertext:
+        return MeteredCiphertext(self.level, scale, self._ledger, self._row_words)
 
 
 @dataclass(frozen=True)
-class MeteredCiphertext:
-    """Level and scale of a ciphertext that is not there."""
+class MeteredMap:
+    """A linear map that is not there: how many diagonals, and baby and giant steps that move something."""
 
+    diagonals: int
+    babies: int
+    giants: int
     level: int
     scale: float
 
-    def with_scale(self, scale: float) -> MeteredCiphertext:
-        return replace(self, scale=scale)
-
 
 class Meter:
-    """An engine that adds up seconds. ``q``: moduli; ``specials``: number of special primes."""
+    """An engine that adds up ``seconds``. ``q``: moduli; ``specials``: number of special primes.
 
-    def __init__(self, log_n: int, q: Sequence[float], specials: int) -> None:
+    ``machine``: whose seconds; by default always the same one, so that what is chosen by them is chosen everywhere.
+    ``resident``: words of keys and encoded diagonals that the program goes through between two uses of the same ones.
+    ``model_words``: of the plaintexts that were encoded so far; ``cleartext_bytes``: of what they were encoded from.
+    ``ledger``: of the ciphertexts that ``fresh`` and the operations made.
+    """
+
+    def __init__(
+        self,
+        log_n: int,
+        q: Sequence[float],
+        specials: int,
+        *,
+        machine: Machine = INTEL_EMERALD_RAPIDS,
+        threads: int = 1,
+    ) -> None:
         self.q = tuple(float(x) for x in q)
+        self.log_n = log_n
         self.n = 1 << log_n
         self.specials = specials
-        self.transform = self.n / 2 * log_n * SECONDS_PER_BUTTERFLY
+        self.machine = machine
+        self.threads = threads
+        self.resident = 0.0
+        self.model_words = 0
+        self.cleartext_bytes = 0
+        self.ledger = Ledger()
         self.seconds = 0.0
+        self._rates = machine.at(threads)
+        self._known: dict[tuple[object, ...], float] = {}
 
-    def rows(self, count: float) -> float:
-        """Seconds of ``count`` passes over one residue polynomial."""
-        return count * self.n * SECONDS_PER_PRODUCT
+    def shape(self, level: int) -> Shape:
+        """The sizes of an operation at a level."""
+        return Shape(self.log_n, level + 1, self.specials, self.threads, self.machine.caches, self.resident)
 
-    def lift(self, level: int) -> float:
-        """Decomposition into digits: the hoisted part of a key switch."""
-        k = max(1, self.specials)
-        digits = ceil((level + 1) / k)
-        transforms = (level + 1) + digits * (level + 1 + k) - (level + 1)
-        return transforms * self.transform + self.rows(digits * (level + 1 + k) * k * 0.5)
-
-    def gather(self, level: int) -> float:
-        """Inner product with a key."""
-        k = max(1, self.specials)
-        digits = ceil((level + 1) / k)
-        return self.rows(2 * digits * (level + 1 + k))
-
-    def mod_down(self, level: int) -> float:
-        k = max(1, self.specials)
-        return 2 * ((level + 1 + k) * self.transform + self.rows((level + 1) * (k + 1)))
+    def price(self, name: str, level: int, work: Callable[[Shape], Work], *amounts: int) -> float:
+        """Seconds of one operation; ``name`` and ``amounts`` tell it from others at the same level."""
+        key = (name, level, self.resident, *amounts)
+        if key not in self._known:
+            self._known[key] = self._rates.of(work(self.shape(level)))
+        return self._known[key]
 
     def spend(self, seconds: float) -> None:
-        self.seconds += seconds + SECONDS_PER_CALL
+        self.seconds += seconds
+
+    def fresh(self, level: int, scale: float) -> MeteredCiphertext:
+        """A ciphertext that counts in the ledger."""
+        return MeteredCiphertext(level, scale, self.ledger, self.n)
 
     def encode(self, values: npt.NDArray[Any], *, level: int, scale: float) -> MeteredCiphertext:
+        self.model_words += (level + 1) * self.n
+        self.cleartext_bytes += values.nbytes
         return MeteredCiphertext(level, scale)
 
     def linear_map(
         self, diagonals: Mapping[int, npt.NDArray[Any]], *, level: int, scale: float, baby: int
-    ) -> tuple[int, int, int, int, float]:
+    ) -> MeteredMap:
         babies = len({k % baby for k in diagonals} - {0})
         giants = len({k - k % baby for k in diagonals} - {0})
-        return len(diagonals), babies, giants, level, scale
+        self.model_words += len(diagonals) * (level + 1 + self.specials) * self.n
+        self.cleartext_bytes += sum(diagonal.nbytes for diagonal in diagonals.values())
+        return MeteredMap(len(diagonals), babies, giants, level, scale)
 
     def note_bound(self, ct: MeteredCiphertext, bound: FloatArray | float) -> MeteredCiphertext:
         return ct
@@ -97,76 +138,83 @@ class Meter:
         return ct
 
     def add(self, a: MeteredCiphertext, b: MeteredCiphertext) -> MeteredCiphertext:
-        self.spend(self.rows(2 * (a.level + 1)))
-        return a
+        self.spend(self.price("sum", a.level, Shape.sum))
+        return self.fresh(a.level, a.scale)
 
     sub = add
 
     def add_plain(self, ct: MeteredCiphertext, pt: MeteredCiphertext) -> MeteredCiphertext:
-        self.spend(self.rows(ct.level + 1))
-        return ct
+        self.spend(self.price("sum with plain", ct.level, Shape.sum_with_plain))
+        return self.fresh(ct.level, ct.scale)
 
     def add_const(self, ct: MeteredCiphertext, constant: complex) -> MeteredCiphertext:
-        self.spend(self.rows(ct.level + 1))
-        return ct
+        self.spend(self.price("sum with plain", ct.level, Shape.sum_with_plain))
+        return self.fresh(ct.level, ct.scale)
 
     def mul_const(self, ct: MeteredCiphertext, constant: float, *, scale: float) -> MeteredCiphertext:
-        self.spend(self.rows(2 * (ct.level + 1)))
-        return replace(ct, scale=ct.scale * scale)
+        self.spend(self.price("sum", ct.level, Shape.sum))
+        return self.fresh(ct.level, ct.scale * scale)
 
     def mul_relin_rescale(self, a: MeteredCiphertext, b: MeteredCiphertext) -> MeteredCiphertext:
-        self.spend(
-            self.rows(4 * (a.level + 1))
-            + (a.level + 1) * self.transform
-            + self.lift(a.level)
-            + self.gather(a.level)
-            + self.mod_down(a.level)
-        )
-        return MeteredCiphertext(a.level - 1, a.scale * b.scale / self.q[a.level])
+        self.spend(self.price("product", a.level, lambda shape: shape.key_switch(product=True)))
+        return self.fresh(a.level - 1, a.scale * b.scale / self.q[a.level])
 
     def square_relin_rescale(self, ct: MeteredCiphertext) -> MeteredCiphertext:
         return self.mul_relin_rescale(ct, ct)
 
     def rescale(self, ct: MeteredCiphertext) -> MeteredCiphertext:
-        self.spend(2 * ((ct.level + 1) * self.transform + self.rows(ct.level)))
-        return MeteredCiphertext(ct.level - 1, ct.scale / self.q[ct.level])
+        self.spend(self.price("rescale", ct.level, Shape.rescale))
+        return self.fresh(ct.level - 1, ct.scale / self.q[ct.level])
 
     def drop_level(self, ct: MeteredCiphertext, level: int) -> MeteredCiphertext:
-        return replace(ct, level=level)
+        self.spend(self.price("copy", level, Shape.copy))
+        return self.fresh(level, ct.scale)
 
     def rotate(self, ct: MeteredCiphertext, k: int) -> MeteredCiphertext:
-        self.spend(self.rotation(ct.level))
-        return ct
+        self.spend(self.price("rotate", ct.level, lambda shape: shape.key_switch(product=False)))
+        return self.fresh(ct.level, ct.scale)
 
     def rotate_sum(self, ct: MeteredCiphertext, steps: Sequence[int]) -> MeteredCiphertext:
-        for _ in steps:
-            self.spend(self.rotation(ct.level) + self.rows(2 * (ct.level + 1)))
+        for step in steps:
+            ct = self.add(self.rotate(ct, step), ct)
         return ct
 
     def conjugate(self, ct: MeteredCiphertext) -> MeteredCiphertext:
-        self.spend(self.rotation(ct.level))
-        return ct
-
-    def rotation(self, level: int) -> float:
-        return (level + 1) * self.transform + self.lift(level) + self.gather(level) + self.mod_down(level)
+        return self.rotate(ct, 0)
 
     def linear(
-        self, ct: MeteredCiphertext, linear_map: tuple[int, int, int, int, float], *, rescale: bool = True
+        self, ct: MeteredCiphertext, linear_map: MeteredMap, *, rescale: bool = True
     ) -> MeteredCiphertext:
-        count, babies, giants, level, scale = linear_map
-        rows = level + 1 + self.specials
-        seconds = self.rows(2 * count * rows)
-        if babies or giants:
-            seconds += (level + 1) * self.transform + self.lift(level) + babies * self.gather(level)
-            seconds += giants * (self.mod_down(level) / 2 + self.lift(level) + self.gather(level))
-            seconds += self.mod_down(level)
-        self.spend(seconds)
-        product = MeteredCiphertext(level, ct.scale * scale)
-        return self.rescale(product) if rescale else product
+        count, babies, giants = linear_map.diagonals, linear_map.babies, linear_map.giants
+        self.spend(
+            self.price(
+                "linear",
+                ct.level,
+                lambda shape: shape.linear(diagonals=count, babies=babies, giants=giants, rescaled=rescale),
+                count,
+                babies,
+                giants,
+                rescale,
+            )
+        )
+        # The sums of all giant steps over Q·P are there at once.
+        sums = 2 * (giants + 1) * (ct.level + 1 + self.specials) * self.n
+        self.ledger.add(sums)
+        self.ledger.add(-sums)
+        scale = ct.scale * linear_map.scale
+        return self.fresh(ct.level - 1, scale / self.q[ct.level]) if rescale else self.fresh(ct.level, scale)
 
     def linear_combinations(
         self, cts: Sequence[MeteredCiphertext], weights: FloatArray, *, scale: float
     ) -> list[MeteredCiphertext]:
         outputs, inputs = weights.shape
-        self.spend(self.rows(0.5 * outputs * inputs * 2 * (cts[0].level + 1)))
-        return [MeteredCiphertext(cts[0].level, cts[0].scale * scale)] * outputs
+        self.spend(
+            self.price(
+                "combinations",
+                cts[0].level,
+                lambda shape: shape.combinations(inputs=inputs, outputs=outputs),
+                inputs,
+                outputs,
+            )
+        )
+        return [self.fresh(cts[0].level, cts[0].scale * scale) for _ in range(outputs)]

@@ -27,7 +27,7 @@ from tacit.backends.ckks.layout import (
 )
 from tacit.backends.ckks.linear import SlotMap, between, input_layout
 from tacit.backends.ckks.matrix import Matrix
-from tacit.backends.ckks.meter import Meter, MeteredCiphertext
+from tacit.backends.ckks.meter import Meter, MeteredCiphertext, MeteredMap
 from tacit.backends.ckks.ranges import Model
 from tacit.errors import InternalError
 
@@ -128,7 +128,7 @@ def _seconds(log_n: int, level: int, rotations: IntArray, steps: Sequence[int]) 
     baby = baby_steps(rotations)
     babies, giants = np.unique(rotations % baby), np.unique(rotations // baby)
     counts = len(rotations), int(np.count_nonzero(babies)), int(np.count_nonzero(giants))
-    meter.linear(MeteredCiphertext(level, 1.0), (*counts, level, 1.0), rescale=False)
+    meter.linear(MeteredCiphertext(level, 1.0), MeteredMap(*counts, level, 1.0), rescale=False)
     meter.rotate_sum(MeteredCiphertext(max(0, level - 1), 1.0), steps)
     return meter.seconds + SECONDS_PER_KEY * (counts[1] + counts[2] + len(steps))
 
