@@ -81,6 +81,14 @@ def test_the_public_plan_holds_no_weight(compiled: Compiled) -> None:
             assert np.float64(number).tobytes() not in data
 
 
+def test_plans_of_long_chains_are_read() -> None:
+    """More than 1024 bits of moduli: no float holds their product."""
+    graph = dense((4, *(2,) * 15, 2), "Sigmoid")
+    plan = candidate_of(graph, samples(60, 4), max_error=0.05).compile().public
+    assert sum(plan.log_q) > 1024
+    assert PublicPlan.from_bytes(plan.to_bytes()).plan_id == plan.plan_id
+
+
 def test_a_bundle_is_the_provider_again(provider: Provider, owner: Owner) -> None:
     again = Provider.from_bytes(provider.to_bytes())
     assert again.public_plan() == provider.public_plan()

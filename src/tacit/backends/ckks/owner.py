@@ -83,8 +83,12 @@ class Owner:
         )
 
     def batches(self, X: npt.ArrayLike) -> Iterator[FloatArray]:
-        """The samples in pieces of which each fits one request, in order; shapes are checked here."""
+        """The samples in pieces of which each fits one request, in order; all of them are checked first.
+
+        Raises as ``encrypt`` does, before anything is encrypted, and counts samples over all pieces.
+        """
         data = table(self.plan, X)
+        self.plan.region.check(data)
         for start in range(0, len(data), self.plan.batch):
             yield data[start : start + self.plan.batch].reshape(-1, *self.plan.input_shape)
 

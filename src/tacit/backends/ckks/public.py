@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import isfinite, prod
+from math import isfinite, log2, prod
 from typing import Any
 
 import cbor2
@@ -267,7 +267,7 @@ def _check(plan: PublicPlan) -> None:
         raise InvalidParameterError(f"the plan asks for more than {MAX_KEY_BYTES} bytes of keys")
     if plan.layout == "latency" and plan.batch > MAX_LATENCY_BATCH:
         raise InvalidParameterError(f"the batch of this layout is at most {MAX_LATENCY_BATCH}")
-    if not 1 <= plan.scale < 2.0 ** sum(plan.log_q) or not 1 <= plan.output_scale < 2.0 ** plan.log_q[0]:
+    if not 0 <= log2(plan.scale) < sum(plan.log_q) or not 0 <= log2(plan.output_scale) < plan.log_q[0]:
         raise InvalidParameterError("a scale of the plan does not fit its parameters")
     region = plan.region
     if any(a.size != plan.features for a in (region.centre, region.radius, region.mean)):
