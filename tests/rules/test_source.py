@@ -106,8 +106,11 @@ def test_unsafe_rust_says_why_it_is_sound() -> None:
 
 
 def test_unsafe_rust_stays_in_the_kernels() -> None:
-    """SIMD and aligned storage live in `ring`; the scheme and the binding are safe code."""
-    outside = [path for path in rust_sources() if "ring" not in path.relative_to(ROOT).parts]
+    """SIMD and aligned storage live in `ring`, the hand-over of work in one file; all else is safe code."""
+    posting = ROOT / "crates/team/src/posting.rs"
+    outside = [
+        path for path in rust_sources() if "ring" not in path.relative_to(ROOT).parts and path != posting
+    ]
     assert not hits(r"^[^/]*\bunsafe\s*(\{|impl\b|fn\b)", outside)
 
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tacit_ckks::{Evaluator, LinearMap, Parameters, ParametersLiteral, SecretKey, encode};
 use tacit_ring::CpuPath;
+use tacit_team::Team;
 
 /// A ring degree with `limbs` primes of `q_bits` and `alpha` special primes of `p_bits`.
 struct Shape {
@@ -104,12 +105,8 @@ fn measure(
     let map =
         (log_n < 16).then(|| LinearMap::new(&params, &diagonals, top, params.scale(), 4).unwrap());
     for threads in [1, 2] {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .unwrap();
-        let pool = (threads > 1).then(|| Arc::new(pool));
-        let evaluator = Evaluator::new(&params, Some(Arc::clone(&keys)), pool).unwrap();
+        let team = (threads > 1).then(|| Arc::new(Team::new(threads).unwrap()));
+        let evaluator = Evaluator::new(&params, Some(Arc::clone(&keys)), team).unwrap();
         let mut bench = |operation: &str, run: &dyn Fn()| {
             group.bench_function(format!("{operation}, threads {threads}"), |b| b.iter(run));
         };

@@ -17,6 +17,7 @@ use crate::workers::Workers;
 use core::fmt;
 use std::sync::Arc;
 use tacit_ring::{CpuPath, Eval, Modulus, Poly, kernel};
+use tacit_team::Team;
 
 /// Arithmetic on ciphertexts of one parameter set.
 #[derive(Clone)]
@@ -36,14 +37,14 @@ impl fmt::Debug for Evaluator {
 }
 
 impl Evaluator {
-    /// An evaluator; without `keys` it cannot relinearise or rotate, without `pool` it works on the caller's thread.
+    /// An evaluator; without `keys` it cannot relinearise or rotate, without `team` it works on the caller's thread.
     ///
     /// # Errors
     /// [`CkksError::ParametersMismatch`] when the keys were made for other parameters.
     pub fn new(
         params: &Parameters,
         keys: Option<Arc<EvaluationKeys>>,
-        pool: Option<Arc<rayon::ThreadPool>>,
+        team: Option<Arc<Team>>,
     ) -> Result<Self> {
         if let Some(keys) = &keys {
             keys.tag.check(params, "the evaluation key set")?;
@@ -51,7 +52,7 @@ impl Evaluator {
         Ok(Self {
             params: params.clone(),
             keys,
-            workers: Workers::new(pool),
+            workers: Workers::new(team),
         })
     }
 

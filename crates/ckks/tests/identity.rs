@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use std::sync::Arc;
 use tacit_ckks::{Ciphertext, LinearMap, encode};
 use tacit_ring::CpuPath;
+use tacit_team::Team;
 
 /// Every operation once, from fixed seeds.
 fn transcript(
@@ -15,17 +16,13 @@ fn transcript(
     path: CpuPath,
     threads: usize,
 ) -> Vec<Ciphertext> {
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .build()
-        .unwrap();
     let mut f = Fixture::with_path(
         log_n,
         limbs,
         alpha,
         &[1, 2, 3, 4, 8],
         path,
-        Some(Arc::new(pool)),
+        Some(Arc::new(Team::new(threads).unwrap())),
     );
     let (x, y) = (f.values(), f.values());
     let (a, b) = (f.encrypt(&x), f.encrypt(&y));
@@ -90,8 +87,10 @@ fn paths_and_threads_agree_bit_for_bit() {
                 &format!("path {path}"),
             );
         }
-        let threaded = transcript(log_n, limbs, alpha, CpuPath::detect(), 2);
-        assert_same(&reference, &threaded, "two threads");
+        for threads in [2, 3, 5] {
+            let threaded = transcript(log_n, limbs, alpha, CpuPath::detect(), threads);
+            assert_same(&reference, &threaded, &format!("{threads} threads"));
+        }
     }
 }
 

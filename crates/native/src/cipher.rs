@@ -6,7 +6,6 @@ use numpy::{PyArray2, PyArrayMethods};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
-use rayon::prelude::*;
 use tacit_ckks::{Ciphertext, Parameters, Plaintext};
 
 use crate::error::{detached, detached_read, of_call};
@@ -165,12 +164,12 @@ impl PyCiphertext {
         data: Vec<PyBackedBytes>,
         threads: i64,
     ) -> PyResult<Vec<Self>> {
-        let (params, pool) = (&params.0, threads::pool(threads)?);
+        let (params, team) = (&params.0, threads::team(threads)?);
         let read = |bytes: &PyBackedBytes| Ciphertext::from_bytes(params, bytes);
         let ciphertexts = detached_read(py, || {
             // Collected in two steps, so that the error is that of the first bad input.
-            let results: Vec<_> = match &pool {
-                Some(pool) => pool.install(|| data.par_iter().map(read).collect()),
+            let results: Vec<_> = match &team {
+                Some(team) => team.map(data.iter().collect(), read),
                 None => data.iter().map(read).collect(),
             };
             results.into_iter().collect::<Result<Vec<_>, _>>()

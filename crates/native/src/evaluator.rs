@@ -52,9 +52,9 @@ impl PyEvaluator {
     #[new]
     #[pyo3(signature = (params, keys=None, *, threads=1))]
     fn new(params: &PyParameters, keys: Option<&PyEvaluationKeys>, threads: i64) -> PyResult<Self> {
-        let (pool, keys) = (threads::pool(threads)?, keys.map(|keys| keys.keys.clone()));
+        let (team, keys) = (threads::team(threads)?, keys.map(|keys| keys.keys.clone()));
         Ok(Self {
-            evaluator: Evaluator::new(&params.0, keys, pool).map_err(of_call)?,
+            evaluator: Evaluator::new(&params.0, keys, team).map_err(of_call)?,
             threads,
         })
     }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyMapping};
 use rand_chacha::ChaCha20Rng;
-use rayon::prelude::*;
-use tacit_ckks::{CkksError, EvaluationKeys, Parameters, PublicKey, SecretKey};
+use tacit_ckks::{CkksError, EvaluationKeys, Parameters, PublicKey, SecretKey, SwitchingKey};
+use tacit_team::Team;
 use zeroize::Zeroizing;
 
 use crate::cipher::{PyCiphertext, PyPlaintext};
@@ -94,7 +94,7 @@ impl PySecretKey {
         relinearize: Option<&Bound<'_, PyAny>>,
         threads: i64,
     ) -> PyResult<PyEvaluationKeys> {
-        let (params, pool) = (self.key.params(), threads::pool(threads)?);
+        let (params, team) = (self.key.params(), threads::team(threads)?);
         let mut levels = BTreeMap::new();
         for (rotation, level) in rotations.map_or(Ok(Vec::new()), |r| rotation_levels(params, r))? {
             let element = params.galois_element(rotation);
@@ -122,11 +122,7 @@ impl PySecretKey {
             .map(|(element, level)| Ok((element, level, self.source.generator()?)))
             .collect::<PyResult<Vec<_>>>()?;
         let keys = detached(py, || {
-            let work = || self.make_keys(relinearization, galois, pool.is_some());
-            match &pool {
-                Some(pool) => pool.install(work),
-                None => work(),
-            }
+            self.make_keys(relinearization, galois, team.as_deref())
         })?;
         Ok(PyEvaluationKeys {
             params: params.clone(),
@@ -174,32 +170,33 @@ impl PySecretKey {
         &self,
         relinearization: Option<(usize, ChaCha20Rng)>,
         galois: Vec<(u64, usize, ChaCha20Rng)>,
-        parallel: bool,
+        team: Option<&Team>,
     ) -> Result<EvaluationKeys, CkksError> {
-        let relinearization = relinearization
-            .map(|(level, mut generator)| self.key.relinearization_key(level, &mut generator))
-            .transpose()?;
-        let make = |(element, level, mut generator): (u64, usize, ChaCha20Rng)| {
-            self.key
-                .galois_key(element, level, &mut generator)
-                .map(|key| (element, key))
+        type Made = Result<(Option<u64>, SwitchingKey), CkksError>;
+        let make = |(element, level, mut generator): (Option<u64>, usize, ChaCha20Rng)| -> Made {
+            let key = match element {
+                Some(element) => self.key.galois_key(element, level, &mut generator)?,
+                None => self.key.relinearization_key(level, &mut generator)?,
+            };
+            Ok((element, key))
         };
-        let galois = if parallel {
-            galois
-                .into_par_iter()
-                .map(make)
-                .collect::<Result<Vec<_>, _>>()?
-        } else {
-            galois
-                .into_iter()
-                .map(make)
-                .collect::<Result<Vec<_>, _>>()?
+        let first = relinearization.map(|(level, generator)| (None, level, generator));
+        let rest = galois
+            .into_iter()
+            .map(|(element, level, generator)| (Some(element), level, generator));
+        let wanted: Vec<_> = first.into_iter().chain(rest).collect();
+        let made: Vec<Made> = match team {
+            Some(team) => team.map(wanted, make),
+            None => wanted.into_iter().map(make).collect(),
         };
-        EvaluationKeys::new(
-            self.key.params(),
-            relinearization,
-            galois.into_iter().collect(),
-        )
+        let (mut relinearization, mut galois) = (None, BTreeMap::new());
+        for key in made {
+            match key? {
+                (Some(element), key) => drop(galois.insert(element, key)),
+                (None, key) => relinearization = Some(key),
+            }
+        }
+        EvaluationKeys::new(self.key.params(), relinearization, galois)
     }
 }
 

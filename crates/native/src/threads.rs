@@ -1,20 +1,20 @@
-//! Thread pools, one for each number of threads.
+//! Teams of threads, one for each number of threads.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use pyo3::prelude::*;
-use rayon::{ThreadPool, ThreadPoolBuilder};
+use tacit_team::Team;
 
 use crate::error::Class;
 
 const MAX_THREADS: i64 = 256;
 
-/// A pool of that many threads, `None` for one: work then stays on the caller's thread. Pools are kept for the life of the process;
+/// A team of that many threads, `None` for one: work then stays on the caller's thread. Teams are kept for the life of the process;
 /// idle threads sleep.
-pub(crate) fn pool(threads: i64) -> PyResult<Option<Arc<ThreadPool>>> {
-    // By process too: threads do not survive a fork, a pool of the parent would wait for ever.
-    static POOLS: Mutex<BTreeMap<(u32, i64), Arc<ThreadPool>>> = Mutex::new(BTreeMap::new());
+pub(crate) fn team(threads: i64) -> PyResult<Option<Arc<Team>>> {
+    // By process too: threads do not survive a fork, and a team of the parent has no helpers in the child.
+    static TEAMS: Mutex<BTreeMap<(u32, i64), Arc<Team>>> = Mutex::new(BTreeMap::new());
     if !(1..=MAX_THREADS).contains(&threads) {
         let message =
             format!("the 'threads' parameter must be between 1 and {MAX_THREADS}; got {threads}");
@@ -24,20 +24,17 @@ pub(crate) fn pool(threads: i64) -> PyResult<Option<Arc<ThreadPool>>> {
         return Ok(None);
     }
     // Poisoned means a panic while inserting: the map is whole either way.
-    let mut pools = POOLS.lock().unwrap_or_else(|e| e.into_inner());
+    let mut teams = TEAMS.lock().unwrap_or_else(|e| e.into_inner());
     let key = (std::process::id(), threads);
-    if let Some(pool) = pools.get(&key) {
-        return Ok(Some(Arc::clone(pool)));
+    if let Some(team) = teams.get(&key) {
+        return Ok(Some(Arc::clone(team)));
     }
-    let builder = ThreadPoolBuilder::new()
-        .num_threads(threads as usize)
-        .thread_name(|i| format!("tacit-{i}"));
-    let pool = Arc::new(builder.build().map_err(|error| {
+    let team = Arc::new(Team::new(threads as usize).map_err(|error| {
         Class::InvalidParameter.error(
             format!("cannot start {threads} threads: {error}"),
             "use fewer threads",
         )
     })?);
-    pools.insert(key, Arc::clone(&pool));
-    Ok(Some(pool))
+    teams.insert(key, Arc::clone(&team));
+    Ok(Some(team))
 }

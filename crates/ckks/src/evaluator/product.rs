@@ -46,8 +46,7 @@ impl Evaluator {
             start: None,
         };
         switch.divide(cx, pair_rows(&mut parts), |quotient, out| {
-            let (part, row) = (quotient.part, quotient.row);
-            quotient.write_sum(cx, out[part], a.parts[part].row(row));
+            quotient.write_sum(cx, out, a.parts[quotient.part].row(quotient.row));
         });
         Ok(self.pair(parts, a.level, a.scale))
     }
@@ -123,15 +122,10 @@ impl Evaluator {
             let (a1, b1) = (a.parts[1].row(row), b.parts[1].row(row));
             kernel::mul(cx.path(), out, a1, b1, &self.params.q()[row]);
         });
-        let start = |row: usize, u0: &mut [u64], u1: &mut [u64]| {
-            let (path, m, p) = (
-                cx.path(),
-                &self.params.q()[row],
-                cx.tables().special_product(row),
-            );
-            self.lower_products(a, b, row, u0, u1);
-            kernel::mul_scalar_assign(path, u0, p, m);
-            kernel::mul_scalar_assign(path, u1, p, m);
+        let start = |row: usize, part: usize, u: &mut [u64]| {
+            let (m, p) = (&self.params.q()[row], cx.tables().special_product(row));
+            self.lower_product(a, b, row, part, u);
+            kernel::mul_scalar_assign(cx.path(), u, p, m);
         };
         let switch = Switch {
             digits,
@@ -140,25 +134,27 @@ impl Evaluator {
             start: Some(&start),
         };
         switch.divide(cx, pair_rows(&mut parts), |quotient, out| {
-            quotient.write(cx, out[quotient.part])
+            quotient.write(cx, out);
         });
         Ok(self.pair(parts, level - 1, scale))
     }
 
-    /// Row `row` of a0·b0 and a0·b1 + a1·b0.
-    fn lower_products(
+    /// Row `row` of part 0 or 1 of the product: a0·b0 or a0·b1 + a1·b0.
+    fn lower_product(
         &self,
         a: &Ciphertext,
         b: &Ciphertext,
         row: usize,
-        d0: &mut [u64],
-        d1: &mut [u64],
+        part: usize,
+        out: &mut [u64],
     ) {
         let (path, m) = (self.params.path(), &self.params.q()[row]);
         let (a0, a1) = (a.parts[0].row(row), a.parts[1].row(row));
         let (b0, b1) = (b.parts[0].row(row), b.parts[1].row(row));
-        kernel::mul(path, d0, a0, b0, m);
-        kernel::inner_product(path, d1, &[a0, a1], &[b1, b0], m);
+        match part {
+            0 => kernel::mul(path, out, a0, b0, m),
+            _ => kernel::inner_product(path, out, &[a0, a1], &[b1, b0], m),
+        }
     }
 
     fn tensor(&self, a: &Ciphertext, b: &Ciphertext, scale: f64) -> Ciphertext {
@@ -177,7 +173,8 @@ impl Evaluator {
             items,
             4 * n,
             |(row, [d0, d1, d2]): (usize, [&mut [u64]; 3])| {
-                self.lower_products(a, b, row, d0, d1);
+                self.lower_product(a, b, row, 0, d0);
+                self.lower_product(a, b, row, 1, d1);
                 let (a1, b1) = (a.parts[1].row(row), b.parts[1].row(row));
                 kernel::mul(self.params.path(), d2, a1, b1, &self.params.q()[row]);
             },

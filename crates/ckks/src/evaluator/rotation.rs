@@ -3,7 +3,8 @@ use super::Evaluator;
 use crate::cipher::Ciphertext;
 use crate::error::Result;
 use crate::keys::SwitchingKey;
-use crate::keyswitch::{Decomposition, Switch, pair_rows};
+use crate::keyswitch::{Context, Decomposition, Pair, Switch, pair_rows};
+use crate::workers::Workers;
 use std::sync::Arc;
 use tacit_ring::Automorphism;
 
@@ -58,11 +59,30 @@ impl Evaluator {
         }
         let cx = self.context();
         let digits = Decomposition::new(cx, &a.parts[1], a.level).store(cx);
-        let rotated = |step: &Option<Step<'_>>| match step {
-            Some(step) => self.apply(a, &digits, step),
+        let moving: Vec<&Step<'_>> = steps.iter().flatten().collect();
+        let mut pairs: Vec<Pair> = moving.iter().map(|_| self.new_pair(a.level)).collect();
+        // One rotation for each thread, without a step to share, as long as there is one for all of them.
+        let threads = self.workers.threads();
+        let alone = moving.len() - moving.len() % threads;
+        let items = moving.iter().zip(&mut pairs).take(alone).collect();
+        let caller = Workers::default();
+        let one = Context {
+            workers: &caller,
+            ..cx
+        };
+        cx.workers
+            .for_each(items, cx.params.n() * a.level, |(step, pair)| {
+                self.apply(one, a, &digits, step, pair);
+            });
+        for (step, pair) in moving.iter().zip(&mut pairs).skip(alone) {
+            self.apply(cx, a, &digits, step, pair);
+        }
+        let mut pairs = pairs.into_iter();
+        let result = |step: &Option<Step<'_>>| match step.as_ref().and_then(|_| pairs.next()) {
+            Some(pair) => self.pair(pair, a.level, a.scale),
             None => copy(),
         };
-        Ok(steps.iter().map(rotated).collect())
+        Ok(steps.iter().map(result).collect())
     }
 
     /// Folds: for each k of `steps` in turn, adds the rotation by k of the sum so far. With steps 1, 2, 4, …, 2^(m-1)
@@ -100,29 +120,36 @@ impl Evaluator {
     }
 
     fn decompose_and_apply(&self, a: &Ciphertext, step: &Step<'_>) -> Ciphertext {
-        let digits = Decomposition::new(self.context(), &a.parts[1], a.level);
-        self.apply(a, &digits, step)
+        let cx = self.context();
+        let digits = Decomposition::new(cx, &a.parts[1], a.level);
+        let mut parts = self.new_pair(a.level);
+        self.apply(cx, a, &digits, step, &mut parts);
+        self.pair(parts, a.level, a.scale)
     }
 
-    /// (φ(c0 + u0), φ(u1)) with u = Σ digit_j·key_j / P.
-    fn apply(&self, a: &Ciphertext, digits: &Decomposition<'_>, step: &Step<'_>) -> Ciphertext {
-        let cx = self.context();
-        let mut parts = self.new_pair(a.level);
+    /// Writes (φ(c0 + u0), φ(u1)) with u = Σ digit_j·key_j / P.
+    fn apply(
+        &self,
+        cx: Context<'_>,
+        a: &Ciphertext,
+        digits: &Decomposition<'_>,
+        step: &Step<'_>,
+        parts: &mut Pair,
+    ) {
         let switch = Switch {
             digits,
             key: step.key,
             division: cx.tables().mod_down(),
             start: None,
         };
-        switch.divide(cx, pair_rows(&mut parts), |mut quotient, out| {
+        switch.divide(cx, pair_rows(parts), |mut quotient, out| {
             if quotient.part == 0 {
                 let sum = quotient.write_sum_to_spare(cx, a.parts[0].row(quotient.row));
-                step.automorphism.apply_eval(cx.path(), out[0], sum);
+                step.automorphism.apply_eval(cx.path(), out, sum);
             } else {
                 quotient.write_in_place(cx);
-                step.automorphism.apply_eval(cx.path(), out[1], quotient.x);
+                step.automorphism.apply_eval(cx.path(), out, quotient.x);
             }
         });
-        self.pair(parts, a.level, a.scale)
     }
 }

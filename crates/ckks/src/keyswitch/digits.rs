@@ -87,16 +87,23 @@ impl<'a> Decomposition<'a> {
         self.level
     }
 
+    /// Number of digits.
+    pub(crate) fn dnum(&self, cx: Context<'_>) -> usize {
+        cx.params.dnum(self.level)
+    }
+
+    /// Digits that have to be made for each row: all, or none when they are stored.
+    pub(crate) fn extended(&self, cx: Context<'_>) -> usize {
+        if self.stored.is_empty() {
+            self.dnum(cx)
+        } else {
+            0
+        }
+    }
+
     /// Room for the digits of one row, for [`Self::with_row`].
     pub(crate) fn scratch(&self, cx: Context<'_>) -> Poly<Eval> {
-        Poly::uninit_pooled(
-            cx.params.n(),
-            if self.stored.is_empty() {
-                cx.params.dnum(self.level)
-            } else {
-                0
-            },
-        )
+        Poly::uninit_pooled(cx.params.n(), self.extended(cx))
     }
 
     /// Calls `body(digits)` with digit j modulo the prime of row `row` of Q_level·P as `digits[j]`, NTT order, words below 2^52.
@@ -107,26 +114,31 @@ impl<'a> Decomposition<'a> {
         scratch: &mut Poly<Eval>,
         body: impl FnOnce(&[&[u64]]) -> R,
     ) -> R {
-        let extended = match self.stored.get(row) {
-            Some(stored) => stored,
-            None => {
-                self.extend(cx, row, scratch);
-                scratch
-            }
+        if self.stored.is_empty() {
+            self.extend(cx, row, scratch);
+        }
+        body(&self.row(cx, row, &scratch.rows_ref()))
+    }
+
+    /// All digits modulo the prime of row `row`: stored ones, or those that are given, with the digit that has this prime
+    /// in its place.
+    pub(super) fn row<'b>(
+        &'b self,
+        cx: Context<'_>,
+        row: usize,
+        extended: &[&'b [u64]],
+    ) -> Vec<&'b [u64]> {
+        let choose = |j| match self.stored.get(row) {
+            _ if self.is_own(cx, row, j) => self.operand.row(row),
+            Some(stored) => stored.row(j),
+            None => extended[j],
         };
-        let own = row / cx.params.alpha();
-        let choose = |j| {
-            if row <= self.level && j == own {
-                self.operand.row(row)
-            } else {
-                extended.row(j)
-            }
-        };
-        body(
-            &(0..cx.params.dnum(self.level))
-                .map(choose)
-                .collect::<Vec<&[u64]>>(),
-        )
+        (0..self.dnum(cx)).map(choose).collect()
+    }
+
+    /// Whether digit j has the prime of row `row`: its residues are then those of the operand.
+    fn is_own(&self, cx: Context<'_>, row: usize, j: usize) -> bool {
+        row <= self.level && row / cx.params.alpha() == j
     }
 
     /// Calls `body(scratch, row, digits, output)` for each row of Q_level·P, with digits as in [`Self::with_row`] and
@@ -162,20 +174,24 @@ impl<'a> Decomposition<'a> {
 
     /// Row j of `out` becomes digit j modulo the prime of row `row`; not written for the digit that has this prime.
     fn extend(&self, cx: Context<'_>, row: usize, out: &mut Poly<Eval>) {
-        let alpha = cx.params.alpha();
-        let index = chain::index_of_row(cx.params, self.level, row);
         for (j, target) in out.rows_mut().into_iter().enumerate() {
-            if row <= self.level && row / alpha == j {
-                continue;
-            }
-            let conversion = cx.tables().digit(cx.params, j, self.level);
-            let sources: Vec<&[u64]> = conversion
-                .sources
-                .iter()
-                .map(|source| self.scaled.row(source.index))
-                .collect();
-            extend_row(cx, conversion, &sources, index, target);
+            self.extend_digit(cx, row, j, target);
         }
+    }
+
+    /// `target` becomes digit j modulo the prime of row `row`; not written for the digit that has this prime.
+    pub(super) fn extend_digit(&self, cx: Context<'_>, row: usize, j: usize, target: &mut [u64]) {
+        if self.is_own(cx, row, j) {
+            return;
+        }
+        let index = chain::index_of_row(cx.params, self.level, row);
+        let conversion = cx.tables().digit(cx.params, j, self.level);
+        let sources: Vec<&[u64]> = conversion
+            .sources
+            .iter()
+            .map(|source| self.scaled.row(source.index))
+            .collect();
+        extend_row(cx, conversion, &sources, index, target);
     }
 }
 
