@@ -147,13 +147,19 @@ def take_turns(
 ) -> dict[str, list[float]]:
     """Seconds of the calls of each system: turns of at least ``turn_s`` or one call, until ``budget_s`` are over.
 
-    Each system has one call to warm up, which decides how many calls make a turn.
+    Each has one call to warm up, which decides how many calls make a turn, and which counts where it alone takes all
+    of the time: then the others have their turns beside it.
     """
-    repeats = {name: max(1, min(1000, int(turn_s / max(1e-6, *call(1))))) for name, call in calls.items()}
-    samples: dict[str, list[float]] = {name: [] for name in calls}
+    samples: dict[str, list[float]] = {}
+    repeats: dict[str, int] = {}
+    for name, call in calls.items():
+        first = list(call(1))
+        samples[name] = first if first[0] > budget_s else []
+        repeats[name] = max(1, min(1000, int(turn_s / max(1e-6, first[0]))))
     end = time.perf_counter() + budget_s
     while True:
         for name, call in calls.items():
-            samples[name].extend(call(repeats[name]))
+            if sum(samples[name]) < budget_s:
+                samples[name].extend(call(repeats[name]))
         if time.perf_counter() > end:
             return samples

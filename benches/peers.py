@@ -54,6 +54,18 @@ TOOLS = (
         {"lr-30": 2, "lr-30-batch": 2, "mlp-784-128-10": 15, "cnn-tutorial": 8},
     ),
     Tool("orion", "orion", {"lr-30": 5, "mlp-784-128-10": 12, "cnn-tutorial": 10, "lenet": 60}),
+    Tool(
+        "concrete-ml",
+        "concrete.ml",
+        {"lr-30": 15, "mlp-784-128-10": 90, "cnn-tutorial": 250, "forest-10x4": 40},
+    ),
+    Tool(
+        "helayers",
+        "pyhelayers",
+        dict.fromkeys(("lr-30", "lr-30-batch", "mlp-784-128-10", "cnn-tutorial", "lenet"), 0.0),
+        refused="its licence (community edition of pyhelayers 1.5.5.4) is for non-commercial purposes only, "
+        "which a project that anyone may use for any purpose cannot promise for those who run its benchmarks",
+    ),
 )
 
 
@@ -156,7 +168,7 @@ def find_interpreter(tool: Tool) -> str | None:
     own = HERE.parent / ".venv-peers" / tool.name / "bin" / "python"
     if own.exists():
         return str(own)
-    return sys.executable if find_spec(tool.package) is not None else None
+    return sys.executable if find_spec(tool.package.split(".")[0]) is not None else None
 
 
 def write_task(folder: Path, name: str, task: Problem) -> NDArray[np.float64]:
@@ -167,6 +179,8 @@ def write_task(folder: Path, name: str, task: Problem) -> NDArray[np.float64]:
     described: list[dict[str, Any]] = []
     for index, layer in enumerate(task.layers or ()):
         described.append(_describe(layer, index, arrays))
+    if task.training is not None:
+        arrays["training"], arrays["training_labels"] = task.training
     scores = task.scores(arrays["samples"])
     arrays["range"] = np.array([np.abs(scores).max()])
     np.savez(folder / "arrays.npz", **arrays)

@@ -49,8 +49,16 @@ def test_a_peer_that_does_not_run_is_reported(tmp_path: Path) -> None:
     broken = tmp_path / "python"
     broken.write_text("#!/bin/sh\necho 'no such library' >&2\nexit 3\n", encoding="utf-8")
     broken.chmod(broken.stat().st_mode | stat.S_IXUSR)
-    rows = _run("--task", "lr-30", TACIT_PEER_TENSEAL=str(broken), TACIT_PEER_ORION=str(tmp_path / "nowhere"))
+    nowhere = str(tmp_path / "nowhere")
+    rows = _run(
+        "--task",
+        "lr-30",
+        TACIT_PEER_TENSEAL=str(broken),
+        TACIT_PEER_ORION=nowhere,
+        TACIT_PEER_CONCRETE_ML=nowhere,
+    )
     notes = {str(row["system"]): str(row.get("note")) for row in rows if "seconds" not in row}
     assert notes["tenseal"] == "absent: it does not run this model: no such library"
     assert notes["orion"].startswith("absent: ") and "nowhere" in notes["orion"]
+    assert "licence" in notes["helayers"] and "nowhere" in notes["concrete-ml"]
     assert rows[0]["system"] == "tacit" and rows[0]["correct"] is True
