@@ -121,7 +121,11 @@ def _labels(answer: tacit.Answer) -> NDArray[np.int64]:
 
 def rows(name: str, *, quick: bool, peers: bool) -> Iterator[Row]:
     """The rows of one task: Tacit's, then one for each peer."""
-    task = problem(name)
+    try:
+        task = problem(name)
+    except FileNotFoundError as error:
+        yield Row(task=name, shape="", system="tacit", note=f"absent: {error.filename} is missing")
+        return
     count = task.checked[0 if quick else 1]
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         roles = Roles(task, Path(folder), threads=THREADS)

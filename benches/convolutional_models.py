@@ -1,4 +1,4 @@
-"""Convolutional networks of the prediction benchmarks, trained here with NumPy: the TenSEAL tutorial's and a LeNet."""
+"""Convolutional networks of the prediction benchmarks, trained here with NumPy: TenSEAL's, a LeNet, one for X-rays."""
 
 from __future__ import annotations
 
@@ -7,11 +7,23 @@ from functools import cache
 
 import numpy as np
 import onnx
-from dense_models import DECAY, images
+from dense_models import DECAY, Images, images, xrays
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
+from trained import kept
 
-__all__ = ["Convolution", "Dense", "Layer", "Pool", "Square", "lenet", "scores", "to_onnx", "tutorial"]
+__all__ = [
+    "Convolution",
+    "Dense",
+    "Layer",
+    "Pool",
+    "Square",
+    "lenet",
+    "pneumonia",
+    "scores",
+    "to_onnx",
+    "tutorial",
+]
 
 Array32 = NDArray[np.float32]
 Array = NDArray[np.float64]
@@ -131,7 +143,8 @@ def scores(layers: list[Layer], x: Array) -> Array:
 def tutorial() -> list[Layer]:
     """Convolution 7 x 7 of stride 3, 4 channels; x²; 256-64; x²; 64-10."""
     rng = np.random.default_rng(7)
-    return _train(
+    return _trained(
+        "tutorial",
         [
             Convolution(_normal(rng, 0.1, 4, 1, 7, 7), np.zeros(4, np.float32), 3),
             Square(),
@@ -139,6 +152,7 @@ def tutorial() -> list[Layer]:
             Square(),
             Dense(_normal(rng, 0.1, 64, 10), np.zeros(10, np.float32)),
         ],
+        images(),
         steps=1500,
     )
 
@@ -147,7 +161,8 @@ def tutorial() -> list[Layer]:
 def lenet() -> list[Layer]:
     """6 of 5 x 5; x²; means of 2 x 2; 16 of 5 x 5; x²; means; 256-84; x²; 84-10."""
     rng = np.random.default_rng(7)
-    return _train(
+    return _trained(
+        "lenet",
         [
             Convolution(_normal(rng, 0.15, 6, 1, 5, 5), np.zeros(6, np.float32)),
             Square(),
@@ -159,6 +174,7 @@ def lenet() -> list[Layer]:
             Square(),
             Dense(_normal(rng, 0.1, 84, 10), np.zeros(10, np.float32)),
         ],
+        images(),
         steps=600,
     )
 
@@ -167,14 +183,54 @@ def _normal(rng: np.random.Generator, scale: float, *shape: int) -> Array32:
     return (scale * rng.normal(size=shape)).astype(np.float32)
 
 
-def _train(layers: list[Layer], *, steps: int, batch: int = 64) -> list[Layer]:
-    """Cross entropy, Adam with weight decay, gradients of bounded norm: seeded."""
-    data = images()
+@cache
+def pneumonia() -> list[Layer]:
+    """6 of 5 x 5 with stride 2; x²; 864-32; x²; 32-2: normal or pneumonia, from chest X-rays."""
+    rng = np.random.default_rng(7)
+    return _trained(
+        "pneumonia",
+        [
+            Convolution(_normal(rng, 0.1, 6, 1, 5, 5), np.zeros(6, np.float32), 2),
+            Square(),
+            Dense(_normal(rng, 0.03, 864, 32), np.zeros(32, np.float32)),
+            Square(),
+            Dense(_normal(rng, 0.1, 32, 2), np.zeros(2, np.float32)),
+        ],
+        xrays(),
+        steps=1000,
+        balanced=True,
+    )
+
+
+def _trained(
+    name: str, layers: list[Layer], data: Images, *, steps: int, balanced: bool = False
+) -> list[Layer]:
+    """The layers with trained weights."""
+
+    def train() -> list[Array32]:
+        _train(layers, data, steps=steps, balanced=balanced)
+        return [parameter for layer in layers for parameter in layer.parameters]
+
+    weights = iter(kept(name, data.source, train))
+    for layer in layers:
+        for parameter in layer.parameters:
+            parameter[...] = next(weights)
+    return layers
+
+
+def _train(layers: list[Layer], data: Images, *, steps: int, balanced: bool, batch: int = 64) -> None:
+    """Cross entropy, Adam with weight decay, gradients of bounded norm: seeded.
+
+    ``balanced``: every class has the same part of a batch, for data that hold few of one.
+    """
     pixels = data.train.astype(np.float32).reshape(-1, 1, 28, 28)
+    classes = [np.flatnonzero(data.train_labels == label) for label in np.unique(data.train_labels)]
     rng = np.random.default_rng(11)
     moments = [[(np.zeros_like(p), np.zeros_like(p)) for p in layer.parameters] for layer in layers]
     for step in range(1, steps + 1):
         chosen = rng.integers(0, len(pixels), batch)
+        if balanced:
+            chosen = np.concatenate([rng.choice(rows, batch // len(classes)) for rows in classes])
         values: NDArray[np.floating] = pixels[chosen]
         for layer in layers:
             values = layer.forward(values)
@@ -195,7 +251,6 @@ def _train(layers: list[Layer], *, steps: int, batch: int = 64) -> list[Layer]:
                 second += np.float32(0.001) * (gradient**2 - second)
                 size = np.sqrt(second / np.float32(1 - 0.999**step)) + np.float32(1e-8)
                 parameter -= rate * (first / np.float32(1 - 0.9**step) / size + DECAY * parameter)
-    return layers
 
 
 def to_onnx(layers: list[Layer], name: str) -> bytes:
@@ -229,7 +284,7 @@ def to_onnx(layers: list[Layer], name: str) -> bytes:
         nodes,
         name,
         [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["n", 1, 28, 28])],
-        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", 10])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", layers[-1].parameters[1].size])],
         constants,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,8 +13,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from trained import kept
 
-__all__ = ["Images", "Network", "images", "logistic_regression", "mlp", "to_onnx"]
+__all__ = ["Images", "Network", "images", "logistic_regression", "mlp", "to_onnx", "xrays"]
 
 Array = NDArray[np.float64]
 
@@ -21,12 +23,13 @@ DECAY = np.float32(0.02)
 """Weight decay: small weights keep the ranges narrow that a plan must allow for."""
 TRAINING = 20000
 """Images of MNIST that are used for training; 2,000 steps of 64 see each some six times."""
-MNIST = Path(__file__).resolve().parents[2] / "shared" / "data" / "mnist"
+DATA = Path(os.environ.get("TACIT_BENCH_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+"""Where the folders `mnist`, `models_mnist` and `pneumoniamnist` are looked for."""
 
 
 @dataclass(frozen=True)
 class Images:
-    """28 x 28 digits as (samples, 784) float64 in [0, 1], with labels. ``source``: ``mnist`` or ``digits``."""
+    """28 x 28 pictures as (samples, 784) float64 in [0, 1], with labels. ``source``: ``mnist`` or ``digits`` …"""
 
     source: str
     train: Array
@@ -56,17 +59,17 @@ class Network:
 @cache
 def images() -> Images:
     """MNIST where the data folder is, else scikit-learn's digits upscaled to 28 x 28."""
-    if (MNIST / "train-images-idx3-ubyte.gz").exists():
+    if (DATA / "mnist" / "train-images-idx3-ubyte.gz").exists():
 
         def pixels(name: str) -> Array:
-            with gzip.open(MNIST / name) as file:
+            with gzip.open(DATA / "mnist" / name) as file:
                 return (
                     np.frombuffer(file.read(784 * TRAINING + 16), np.uint8, offset=16).reshape(-1, 784)
                     / 255.0
                 )
 
         def labels(name: str) -> NDArray[np.int64]:
-            with gzip.open(MNIST / name) as file:
+            with gzip.open(DATA / "mnist" / name) as file:
                 return np.frombuffer(file.read(TRAINING + 8), np.uint8, offset=8).astype(np.int64)
 
         return Images(
@@ -87,9 +90,34 @@ def images() -> Images:
 
 
 @cache
+def xrays() -> Images:
+    """PneumoniaMNIST: chest X-rays of children, 1 is pneumonia. Unseen rows: the test set, then the validation set.
+
+    Raises ``FileNotFoundError`` where the data folder lacks it.
+    """
+    with np.load(DATA / "pneumoniamnist" / "pneumoniamnist_public.npz", allow_pickle=False) as found:
+        parts = {name: found[name] for name in found}
+
+    def pixels(*names: str) -> Array:
+        return np.concatenate([parts[f"{name}_images"].reshape(-1, 784) / 255.0 for name in names])
+
+    def labels(*names: str) -> NDArray[np.int64]:
+        return np.concatenate([parts[f"{name}_labels"].ravel().astype(np.int64) for name in names])
+
+    return Images(
+        "pneumoniamnist", pixels("train"), labels("train"), pixels("test", "val"), labels("test", "val")
+    )
+
+
+@cache
 def mlp(activation: str) -> Network:
     """784-128-10, cross entropy, Adam with weight decay: seeded."""
     data = images()
+    return Network(activation, *kept(f"mlp-{activation}", data.source, lambda: _train(activation, data)))
+
+
+def _train(activation: str, data: Images) -> list[NDArray[np.float32]]:
+    """Weights and biases of both layers."""
     rng = np.random.default_rng(7)
     shapes = ((784, 128), (128,), (128, 10), (10,))
     scales = (0.02, 0.0, 0.05, 0.0)
@@ -122,8 +150,7 @@ def mlp(activation: str) -> Network:
             size = np.sqrt(second / np.float32(1 - 0.999**step)) + np.float32(1e-8)
             update = first / np.float32(1 - 0.9**step) / size + DECAY * parameters[index]
             parameters[index] -= np.float32(rate) * update
-    w1, b1, w2, b2 = (p.astype(np.float32) for p in parameters)
-    return Network(activation, w1, b1, w2, b2)
+    return [parameter.astype(np.float32) for parameter in parameters]
 
 
 def to_onnx(network: Network) -> bytes:

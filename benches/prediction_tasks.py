@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import convolutional_models
 import numpy as np
-from convolutional_models import Dense, Layer, Square
-from dense_models import Array, Network, images, logistic_regression, mlp, to_onnx
+from convolutional_models import Dense, Layer, Square, lenet, pneumonia, tutorial
+from dense_models import Array, Images, Network, images, logistic_regression, mlp, to_onnx, xrays
 from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin
 
@@ -82,11 +82,15 @@ def _mlp(activation: str, checked: tuple[int, int]) -> Problem:
     )
 
 
-def _convolutional(name: str, checked: tuple[int, int], max_error: float | None = None) -> Problem:
-    data = images()
-    layers = {"cnn-tutorial": convolutional_models.tutorial, "lenet": convolutional_models.lenet}[name]()
+def _convolutional(
+    name: str,
+    layers: Sequence[Layer],
+    data: Images,
+    checked: tuple[int, int],
+    max_error: float | None = None,
+) -> Problem:
     return Problem(
-        model=convolutional_models.to_onnx(layers, name),
+        model=convolutional_models.to_onnx(list(layers), name),
         calibration=data.train[:2000].reshape(-1, 1, 28, 28),
         samples=data.test.reshape(-1, 1, 28, 28),
         labels=data.test_labels,
@@ -122,13 +126,17 @@ TASKS: dict[str, Callable[[], Problem]] = {
     "lr-30-batch": lambda: _logistic(BATCH),
     "mlp-784-128-10": lambda: _mlp("square", (500, 500)),
     "mlp-784-128-10-relu": lambda: _mlp("relu", (20, 500)),
-    "cnn-tutorial": lambda: _convolutional("cnn-tutorial", (20, 200)),
-    "lenet": lambda: _convolutional("lenet", (10, 200), LENET_ERROR),
+    "cnn-tutorial": lambda: _convolutional("cnn-tutorial", tutorial(), images(), (20, 200)),
+    "cnn-pneumonia": lambda: _convolutional("cnn-pneumonia", pneumonia(), xrays(), (20, 836)),
+    "lenet": lambda: _convolutional("lenet", lenet(), images(), (10, 200), LENET_ERROR),
     "forest-10x4": lambda: _forest(1, (3, 228)),
     "forest-10x4-batch": lambda: _forest(FOREST_BATCH, (228, 228)),
 }
 
 
 def problem(name: str) -> Problem:
-    """The task of that name. Trains its model, where it is not one that was trained by others."""
+    """The task of that name. Trains its model, where it is not one that was trained by others.
+
+    Raises ``FileNotFoundError`` where the data folder lacks what it needs.
+    """
     return TASKS[name]()
