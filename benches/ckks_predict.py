@@ -29,6 +29,9 @@ from prediction_tasks import TASKS, Problem, problem
 
 import tacit
 from tacit._native import cpu_path
+from tacit.backends.ckks.compiled import Compiled
+from tacit.backends.ckks.simulation import Simulation
+from tacit.errors import TacitError
 
 THREADS = 2
 PROVIDER = Path(__file__).resolve().parent / "provider_process.py"
@@ -46,6 +49,7 @@ class Roles:
             calibration=task.calibration,
             batch=task.batch,
             max_error=task.max_error,
+            check=0,
             threads=threads,
         )
         if provider.plan is None:
@@ -54,6 +58,7 @@ class Roles:
         self.clear = tacit.protect(graph, "clear")
         self.owner = tacit.Owner(provider.public_plan(), threads=threads)
         bundle, keys = folder / "bundle", folder / "keys"
+        self._bundle = bundle
         bundle.write_bytes(provider.to_bytes())
         keys.write_bytes(self.owner.evaluation_keys())
         self._folder = folder
@@ -82,6 +87,11 @@ class Roles:
             answers.append(self.owner.decrypt(response, strict=False))
         return answers, size
 
+    def simulate(self, samples: Array) -> tacit.Answer:
+        """The same program in the clear, with its noise."""
+        simulation = Simulation(Compiled.from_bytes(self._bundle.read_bytes()))
+        return simulation.predict(samples, strict=False)
+
 
 @dataclass(frozen=True)
 class Check:
@@ -92,6 +102,7 @@ class Check:
     apart: int
     accuracy: float | None
     accuracy_clear: float | None
+    accuracy_simulated: float | None
     bytes_down: int
 
 
@@ -104,13 +115,17 @@ def check(roles: Roles, task: Problem, count: int) -> Check:
     holds = np.concatenate([answer.within_bound for answer in answers])
     found = np.concatenate([_labels(answer) for answer in answers])
     expected = _labels(clear)
-    labels = None if task.labels is None else task.labels[:count]
+
+    def accuracy(labels: NDArray[np.int64]) -> float | None:
+        return None if task.labels is None else float((labels == task.labels[:count]).mean())
+
     return Check(
         error=float(np.abs(scores - np.asarray(clear))[holds].max(initial=0.0)),
         differing=int((found != expected)[holds].sum()),
         apart=int((~holds).sum()),
-        accuracy=None if labels is None else float((found == labels).mean()),
-        accuracy_clear=None if labels is None else float((expected == labels).mean()),
+        accuracy=accuracy(found),
+        accuracy_clear=accuracy(expected),
+        accuracy_simulated=None if task.labels is None else accuracy(_labels(roles.simulate(samples))),
         bytes_down=size,
     )
 
@@ -128,7 +143,11 @@ def rows(name: str, *, quick: bool, peers: bool) -> Iterator[Row]:
         return
     count = task.checked[0 if quick else 1]
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        roles = Roles(task, Path(folder), threads=THREADS)
+        try:
+            roles = Roles(task, Path(folder), threads=THREADS)
+        except TacitError as error:
+            yield Row(task=name, shape="", system="tacit", correct=False, note=f"absent: refused: {error}")
+            return
         stack.callback(roles.process.close)
         bytes_up = roles.time_requests(np.resize(task.samples, (task.batch, *task.samples.shape[1:])))
         found = start_peers(name, task, threads=THREADS, quick=quick) if peers else []
@@ -157,6 +176,7 @@ def rows(name: str, *, quick: bool, peers: bool) -> Iterator[Row]:
             apart=checked.apart or None,
             accuracy=checked.accuracy,
             accuracy_clear=checked.accuracy_clear,
+            accuracy_simulated=checked.accuracy_simulated,
             bytes_up=bytes_up,
             bytes_down=checked.bytes_down,
             key_bytes=roles.owner.key_bytes,

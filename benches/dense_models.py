@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from trained import kept
 
-__all__ = ["Images", "Network", "images", "logistic_regression", "mlp", "to_onnx", "xrays"]
+__all__ = ["DATA", "Images", "Network", "images", "logistic_regression", "mlp", "to_onnx", "xrays"]
 
 Array = NDArray[np.float64]
 

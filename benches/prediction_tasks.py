@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import convolutional_models
 import numpy as np
 from convolutional_models import Dense, Layer, Square, lenet, pneumonia, tutorial
-from dense_models import Array, Images, Network, images, logistic_regression, mlp, to_onnx, xrays
+from dense_models import DATA, Array, Images, Network, images, logistic_regression, mlp, to_onnx, xrays
 from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin
 
@@ -101,6 +101,19 @@ def _convolutional(
     )
 
 
+def _trained_elsewhere(checked: tuple[int, int]) -> Problem:
+    """`mnist_cntk_lenet.onnx` of the ONNX model zoo as it is: ReLU and max-pooling; pixels from 0 to 255."""
+    data = images()
+    return Problem(
+        model=DATA / "models_mnist" / "mnist_cntk_lenet.onnx",
+        calibration=255.0 * data.train[:2000].reshape(-1, 1, 28, 28),
+        samples=255.0 * data.test.reshape(-1, 1, 28, 28),
+        labels=data.test_labels,
+        checked=checked,
+        source=f"{data.source}, unmodified file",
+    )
+
+
 def _forest(batch: int, checked: tuple[int, int]) -> Problem:
     from sklearn.datasets import load_breast_cancer
     from sklearn.ensemble import RandomForestClassifier
@@ -129,6 +142,7 @@ TASKS: dict[str, Callable[[], Problem]] = {
     "cnn-tutorial": lambda: _convolutional("cnn-tutorial", tutorial(), images(), (20, 200)),
     "cnn-pneumonia": lambda: _convolutional("cnn-pneumonia", pneumonia(), xrays(), (20, 836)),
     "lenet": lambda: _convolutional("lenet", lenet(), images(), (10, 200), LENET_ERROR),
+    "mnist-cntk": lambda: _trained_elsewhere((1, 500)),
     "forest-10x4": lambda: _forest(1, (3, 228)),
     "forest-10x4-batch": lambda: _forest(FOREST_BATCH, (228, 228)),
 }
