@@ -12,7 +12,7 @@ from tacit import client
 from tacit.backends.ckks.compiled import Compiled
 from tacit.backends.ckks.owner import Owner
 from tacit.backends.ckks.provider import Provider
-from tacit.backends.ckks.ranges import Model
+from tacit.backends.ckks.ranges import Model, ScaledAffine
 from tacit.backends.ckks.trial import Trial, hold_trial
 from tacit.errors import InvalidParameterError, PlanCheckError
 from tacit.ir.graph import Graph
@@ -35,16 +35,18 @@ def with_step(compiled: Compiled, factor: float) -> Compiled:
     assert isinstance(model, Model)
     (step,) = model.steps
     wrong = replace(step.approximation, series=step.approximation.series * factor)
-    return replace(compiled, model=replace(model, steps=(replace(step, approximation=wrong),)))
+    nodes = tuple(replace(step, approximation=wrong) if node is step else node for node in model.nodes)
+    return replace(compiled, model=replace(model, nodes=nodes))
 
 
 def with_reach(compiled: Compiled, factor: float) -> Compiled:
     """The same plan whose first layer makes values ``factor`` times too large for their interval."""
     model = compiled.model
     assert isinstance(model, Model)
-    first, *others = model.affines
-    wide = replace(first, matrix=first.matrix * factor, bias=first.bias * factor)
-    return replace(compiled, model=replace(model, affines=(wide, *others)))
+    first, *others = model.nodes
+    assert isinstance(first, ScaledAffine)
+    wide = replace(first, matrices=(first.matrices[0] * factor,), bias=first.bias * factor)
+    return replace(compiled, model=replace(model, nodes=(wide, *others)))
 
 
 @pytest.mark.parametrize("layout", ["latency", "throughput"])

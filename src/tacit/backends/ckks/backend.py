@@ -228,7 +228,7 @@ class CkksBackend:
     ) -> list[CkksCandidate]:
         """Candidates of the smallest ring that has any."""
         switches = layout == "latency" or not model.is_affine
-        widest = max(max(power_of_two(size) for size in a.matrix.shape) for a in model.affines)
+        widest = max(power_of_two(size) for size in model.sizes)
         for log_n in MAX_LOG_QP:
             options: list[CkksCandidate] = []
             for chain in chains(model.depth, log_n, switches_keys=switches):

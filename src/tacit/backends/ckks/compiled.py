@@ -84,10 +84,7 @@ def _model_to_fields(model: Model | Selection) -> dict[str, Any]:
         **common,
         "unit": float(model.unit),
         "input_shape": list(model.input_shape),
-        "affines": [
-            [list(a.shape), _matrix_to_list(a.matrix), _bytes(a.bias), _bytes(a.bound)] for a in model.affines
-        ],
-        "steps": [_step_to_list(step) for step in model.steps],
+        "nodes": [_node_to_list(node) for node in model.nodes],
     }
 
 
@@ -95,13 +92,8 @@ def _model_from_fields(fields: dict[str, Any]) -> Model | Selection:
     low, high, error = (_array(fields[key]) for key in ("low", "high", "error"))
     if "forest" in fields:
         return selection_from_fields(fields["forest"], low, high, error)
-    affines = tuple(
-        ScaledAffine(_matrix_from_list(matrix), _array(bias), _array(bound), tuple(shape))
-        for shape, matrix, bias, bound in fields["affines"]
-    )
-    steps = tuple(_step_from_list(step) for step in fields["steps"])
-    shape = tuple(fields["input_shape"])
-    return Model(affines, steps, low, high, error, float(fields["unit"]), shape)
+    nodes = tuple(_node_from_list(node) for node in fields["nodes"])
+    return Model(nodes, low, high, error, float(fields["unit"]), tuple(fields["input_shape"]))
 
 
 def _check_shapes(model: Model | Selection, public: PublicPlan) -> None:
@@ -109,15 +101,47 @@ def _check_shapes(model: Model | Selection, public: PublicPlan) -> None:
         if not model.is_consistent(public.features) or len(model.low) != public.output.size:
             raise MalformedMessageError("the bundle is not valid: its forest does not fit its plan")
         return
-    widths = [public.features, *(a.matrix.shape[0] for a in model.affines)]
-    fits = len(model.affines) == len(model.steps) + 1 and widths[-1] == public.output.size
+    widths = [public.features]
+    fits = bool(model.nodes) and isinstance(model.nodes[-1], ScaledAffine)
     fits = fits and prod(model.input_shape) == public.features
-    for affine, width in zip(model.affines, widths, strict=False):
-        rows = affine.matrix.shape[0]
-        fits = fits and affine.matrix.shape == (rows, width) and prod(affine.shape) == rows
-        fits = fits and affine.bias.shape == (rows,) and affine.bound.shape == (rows,)
-    if not fits:
+    for made, node in enumerate(model.nodes, start=1):
+        fits = fits and bool(node.reads) and all(0 <= read < made for read in node.reads)
+        if not fits:
+            break
+        read = [widths[value] for value in node.reads]
+        if isinstance(node, ScaledAffine):
+            rows = node.size
+            fits = [matrix.shape for matrix in node.matrices] == [(rows, width) for width in read]
+            fits = fits and prod(node.shape) == rows and node.bound.shape == (rows,)
+            widths.append(rows)
+        else:
+            fits = len(read) == (1 if node.approximation else len(read)) <= 2 and len(set(read)) == 1
+            widths.append(read[0])
+    if not fits or widths[-1] != public.output.size:
         raise MalformedMessageError("the bundle is not valid: its shapes do not fit each other")
+
+
+def _node_to_list(node: ScaledAffine | Step) -> list[Any]:
+    reads = list(node.reads)
+    if isinstance(node, ScaledAffine):
+        matrices = [_matrix_to_list(matrix) for matrix in node.matrices]
+        return ["affine", reads, list(node.shape), matrices, _bytes(node.bias), _bytes(node.bound)]
+    return ["step", reads, node.name, _approximation_to_list(node.approximation)]
+
+
+def _node_from_list(fields: list[Any]) -> ScaledAffine | Step:
+    kind, reads, *rest = fields
+    if kind == "step":
+        name, approximation = rest
+        return Step(tuple(reads), _approximation_from_list(approximation), str(name))
+    shape, matrices, bias, bound = rest
+    return ScaledAffine(
+        tuple(reads),
+        tuple(_matrix_from_list(matrix) for matrix in matrices),
+        _array(bias),
+        _array(bound),
+        tuple(shape),
+    )
 
 
 def _matrix_to_list(matrix: Matrix) -> list[Any]:
@@ -139,18 +163,17 @@ def _matrix_from_list(fields: list[Any]) -> Matrix:
     return matrix
 
 
-def _step_to_list(step: Step) -> list[Any] | None:
-    found = step.approximation
+def _approximation_to_list(found: Approximation | None) -> list[Any] | None:
     if found is None:
         return None
     return [_bytes(found.series), float(found.error), float(found.slope), float(found.high)]
 
 
-def _step_from_list(fields: list[Any] | None) -> Step:
+def _approximation_from_list(fields: list[Any] | None) -> Approximation | None:
     if fields is None:
-        return Step(None)
+        return None
     series, error, slope, high = fields
-    return Step(Approximation(_array(series), float(error), float(slope), float(high)))
+    return Approximation(_array(series), float(error), float(slope), float(high))
 
 
 def _bytes(array: FloatArray) -> bytes:

@@ -16,13 +16,15 @@ from tacit.backends.ckks.program import (
     MapStage,
     PathStage,
     PolynomialStage,
+    ProductStage,
     Program,
     QuadraticMapStage,
     SquareStage,
     Stage,
+    SumStage,
 )
 
-__all__ = ["Engine", "Executor", "Observer"]
+__all__ = ["Engine", "Executor", "Observer", "Watcher"]
 
 Ciphertext = Any
 """An engine's own type; the executor reads its ``level`` and ``scale`` only."""
@@ -30,6 +32,8 @@ FloatArray = npt.NDArray[np.float64]
 SlotArray = npt.NDArray[np.float64] | npt.NDArray[np.complex128]
 Observer = Callable[[int, Stage], None]
 """Called with the position and the stage right before a stage runs; profiles cut a run into stages with it."""
+Watcher = Callable[[int, Stage, list[Ciphertext]], None]
+"""Called with the position, the stage, and the ciphertexts that it made."""
 
 _UNIT = 1.0 + 2.0**-5
 """A bound on products of comparisons, which are in [0, 1] up to the error of a comparison."""
@@ -75,26 +79,38 @@ class Executor:
         self.maps: dict[int, Any] = {}
         self.square_maps: dict[int, Any] = {}
         self.biases: dict[int, Any] = {}
-        scale = program.scale
+        scales = [program.scale]
         for position, stage in enumerate(program.stages):
-            if isinstance(stage, MapStage):
-                self.maps[position] = engine.linear_map(
-                    stage.map.diagonals, level=stage.level, scale=stage.scale, baby=stage.map.baby
-                )
-                scale = scale * stage.scale / (engine.q[stage.level] if stage.rescale else 1.0)
-                if stage.map.bias.any():
-                    level = stage.level - 1 if stage.rescale else stage.level
-                    self.biases[position] = engine.encode(stage.map.bias, level=level, scale=scale)
-            elif isinstance(stage, ColumnStage):
-                scale = scale * stage.scale / (engine.q[stage.level] if stage.rescale else 1.0)
-            elif isinstance(stage, SquareStage | PathStage):
-                scale = scale * scale / engine.q[stage.level]
-            elif isinstance(stage, QuadraticMapStage):
-                self._encode_quadratic(position, stage, scale)
-            elif isinstance(stage, CompareStage):
-                scale = stage.polynomials[-1].scale
-            else:
-                scale = stage.scale
+            scales.append(self._encode(position, stage, [scales[r] for r in program.sources(position)]))
+
+    def _encode(self, position: int, stage: Stage, scales: Sequence[float]) -> float:
+        """Encodes what a stage needs for registers of the given scales. Returns the scale of its result."""
+        engine, scale = self.engine, scales[0]
+        if isinstance(stage, MapStage):
+            self.maps[position] = engine.linear_map(
+                stage.map.diagonals, level=stage.level, scale=stage.scale, baby=stage.map.baby
+            )
+            scale = scale * stage.scale / (engine.q[stage.level] if stage.rescale else 1.0)
+            if stage.map.bias.any():
+                level = stage.level - 1 if stage.rescale else stage.level
+                self.biases[position] = engine.encode(stage.map.bias, level=level, scale=scale)
+            return scale
+        if isinstance(stage, SumStage):
+            if stage.bias.any():
+                self.biases[position] = engine.encode(stage.bias, level=stage.level, scale=stage.scale)
+            return stage.scale
+        if isinstance(stage, ColumnStage):
+            return scale * stage.scale / (engine.q[stage.level] if stage.rescale else 1.0)
+        if isinstance(stage, SquareStage | PathStage):
+            return scale * scale / engine.q[stage.level]
+        if isinstance(stage, ProductStage):
+            return scales[0] * scales[1] / engine.q[stage.level]
+        if isinstance(stage, QuadraticMapStage):
+            self._encode_quadratic(position, stage, scale)
+            return scale
+        if isinstance(stage, CompareStage):
+            return stage.polynomials[-1].scale
+        return stage.scale
 
     def _encode_quadratic(self, position: int, stage: QuadraticMapStage, scale: float) -> None:
         engine, level = self.engine, stage.level - 1
@@ -113,12 +129,13 @@ class Executor:
         engine: Engine | None = None,
         *,
         observe: Observer | None = None,
+        watch: Watcher | None = None,
     ) -> list[Ciphertext]:
         """Ciphertexts of the program's input layout → ciphertexts of its output layout, at level 0.
 
         ``engine``: one of the same parameters that holds keys; by default the one that encoded the program.
         """
-        return _Run(self, engine or self.engine).run(inputs, observe)
+        return _Run(self, engine or self.engine).run(inputs, observe, watch)
 
 
 class _Run:
@@ -131,32 +148,68 @@ class _Run:
         self._square_maps = executor.square_maps
         self._biases = executor.biases
 
-    def run(self, inputs: Sequence[Ciphertext], observe: Observer | None) -> list[Ciphertext]:
-        values = list(inputs)
-        engine = self.engine
-        for position, stage in enumerate(self.program.stages):
+    def run(
+        self, inputs: Sequence[Ciphertext], observe: Observer | None, watch: Watcher | None
+    ) -> list[Ciphertext]:
+        program, engine = self.program, self.engine
+        last_read = {
+            r: position for position in range(len(program.stages)) for r in program.sources(position)
+        }
+        registers = {0: list(inputs)}
+        for position, stage in enumerate(program.stages):
             if observe is not None:
                 observe(position, stage)
-            if isinstance(stage, MapStage):
-                values = [self._map(position, stage, values[0])]
-            elif isinstance(stage, ColumnStage):
-                values = self._columns(stage, values)
-            elif isinstance(stage, SquareStage):
-                values = [engine.square_relin_rescale(engine.drop_level(ct, stage.level)) for ct in values]
-            elif isinstance(stage, PathStage):
-                values = [self._path(stage, values[0])]
-            elif isinstance(stage, QuadraticMapStage):
-                values = [self._quadratic(position, stage, values[0])]
-            elif isinstance(stage, CompareStage):
-                values = self._compare(stage, values)
-            elif isinstance(stage, LeafStage):
-                values = self._leaves(stage, values)
-            else:
-                values = [self._polynomial(stage, ct) for ct in values]
-        return [engine.drop_level(ct, 0) if ct.level else ct for ct in values]
+            sources = program.sources(position)
+            made = self.stage(position, stage, [registers[r] for r in sources])
+            if watch is not None:
+                watch(position, stage, made)
+            for r in set(sources):
+                if last_read[r] == position:
+                    del registers[r]
+            registers[position + 1] = made
+        return [engine.drop_level(ct, 0) if ct.level else ct for ct in registers[len(program.stages)]]
+
+    def stage(self, position: int, stage: Stage, registers: Sequence[list[Ciphertext]]) -> list[Ciphertext]:
+        """What one stage makes of the registers that it reads."""
+        engine, values = self.engine, registers[0]
+        if isinstance(stage, MapStage):
+            return [self._map(position, stage, values[0])]
+        if isinstance(stage, SumStage):
+            return [self._sum(position, stage, [register[0] for register in registers])]
+        if isinstance(stage, ColumnStage):
+            return self._columns(stage, registers)
+        if isinstance(stage, SquareStage):
+            return [engine.square_relin_rescale(engine.drop_level(ct, stage.level)) for ct in values]
+        if isinstance(stage, ProductStage):
+            pairs = zip(*registers, strict=True)
+            return [
+                engine.mul_relin_rescale(engine.drop_level(a, stage.level), engine.drop_level(b, stage.level))
+                for a, b in pairs
+            ]
+        if isinstance(stage, PathStage):
+            return [self._path(stage, values[0])]
+        if isinstance(stage, QuadraticMapStage):
+            return [self._quadratic(position, stage, values[0])]
+        if isinstance(stage, CompareStage):
+            return self._compare(stage, values)
+        if isinstance(stage, LeafStage):
+            return self._leaves(stage, values)
+        return [self._polynomial(stage, ct) for ct in values]
+
+    def _sum(self, position: int, stage: SumStage, terms: Sequence[Ciphertext]) -> Ciphertext:
+        engine = self.engine
+        result = _relabel(terms[0], stage.scale)
+        for term in terms[1:]:
+            result = engine.add(result, _relabel(term, stage.scale))
+        if stage.folds:
+            result = engine.rotate_sum(result, stage.folds)
+        if position in self._biases:
+            result = engine.add_plain(result, self._biases[position])
+        return engine.note_bound(result, stage.bound)
 
     def _map(self, position: int, stage: MapStage, ct: Ciphertext) -> Ciphertext:
         engine = self.engine
+        ct = engine.drop_level(ct, stage.level) if ct.level > stage.level else ct
         result = engine.linear(ct, self._maps[position], rescale=stage.rescale)
         if stage.map.folds:
             result = engine.rotate_sum(result, stage.map.folds)
@@ -227,8 +280,10 @@ class _Run:
         ]
         return [engine.drop_level(ct, stage.end).with_scale(stage.scale) for ct in (*leaves, *squares)]
 
-    def _columns(self, stage: ColumnStage, values: list[Ciphertext]) -> list[Ciphertext]:
-        engine = self.engine
+    def _columns(self, stage: ColumnStage, registers: Sequence[list[Ciphertext]]) -> list[Ciphertext]:
+        engine, scale = self.engine, registers[0][0].scale
+        # Weights of registers with another scale make up for it.
+        values = [_relabel(ct, scale) for register in registers for ct in register]
         dropped = [engine.drop_level(ct, stage.level) if ct.level > stage.level else ct for ct in values]
         results = engine.linear_combinations(dropped, stage.weights, scale=stage.scale)
         if stage.rescale:

@@ -110,8 +110,7 @@ def import_forest(graph: Graph) -> tuple[Partition, Forest] | None:
         )
     forest = _normal_form(graph, nodes, before, after.matrix.toarray(), after.bias)
     part = Partition(
-        affines=(),
-        activations=(),
+        nodes=(),
         cut=cut,
         tail=tail,
         input_shape=tuple(int(size) for size in graph.inputs[0].shape[1:] if size is not None),

@@ -15,16 +15,18 @@ import numpy as np
 import numpy.typing as npt
 
 from tacit.backends.ckks.layout import ColumnLayout, ReplicatedLayout, WindowLayout
-from tacit.backends.ckks.placement import place
+from tacit.backends.ckks.placement import Placement, place
 from tacit.backends.ckks.program import (
     ColumnStage,
     MapStage,
     PolynomialStage,
+    ProductStage,
     Program,
     SquareStage,
     Stage,
+    SumStage,
 )
-from tacit.backends.ckks.ranges import Model
+from tacit.backends.ckks.ranges import Model, ScaledAffine, Step
 from tacit.errors import DepthError
 
 __all__ = ["MAX_LOG_QP", "Chain", "chains", "moduli", "schedule"]
@@ -109,47 +111,111 @@ def schedule(model: Model, chain: Chain, q: tuple[int, ...], layout: str) -> Pro
 
     The model's values must fit the slots (checked by the caller).
     """
-    nominal = 2.0**chain.log_scale
-    level = len(q) - 1
-    scale = nominal
-    first, last = model.affines[0], model.affines[-1]
-    size, results = first.matrix.shape[1], last.matrix.shape[0]
-    result_scale = q[0] / 2.0 ** (1 + HEADROOM_BITS)
-    placement = place(model, chain.log_n) if layout == "latency" else None
-    columns = ColumnLayout(size, chain.slots, is_complex=model.is_affine)
-    source: ReplicatedLayout | WindowLayout | ColumnLayout = placement.source if placement else columns
-    stages: list[Stage] = []
-    for index, affine in enumerate(model.affines):
-        is_last = affine is last
-        rescale = chain.rescale_last or not is_last
-        wanted = result_scale if is_last else nominal
-        plain = wanted * (q[level] if rescale else 1.0) / scale
-        if placement:
-            slot_map = placement.maps[index]
-            bound = np.real(slot_map.output.pack(affine.bound))
-            stages.append(MapStage(slot_map, level, plain, rescale, bound))
-        else:
-            weights = _opaque(_weights(model)[index], plain)
-            stages.append(ColumnStage(weights, affine.bias, level, plain, rescale, affine.bound))
-        level -= rescale
-        scale = wanted
-        if is_last:
-            break
-        step = model.steps[index]
-        if step.approximation is None:
-            stages.append(SquareStage(level))
-            scale = scale * scale / q[level]
-            level -= 1
-        else:
+    return _Schedule(model, chain, q, place(model, chain.log_n) if layout == "latency" else None).program()
+
+
+class _Schedule:
+    """The stages made so far. Every value is made as late as those who read it allow: low levels are cheap.
+
+    ``register``, ``scale``: of every value.
+    """
+
+    def __init__(self, model: Model, chain: Chain, q: tuple[int, ...], placement: Placement | None) -> None:
+        self.model, self.chain, self.q, self.placement = model, chain, q, placement
+        self.nominal = 2.0**chain.log_scale
+        self.levels = [max(0, level - (not chain.rescale_last)) for level in model.levels]
+        self.register, self.scale = [0], [self.nominal]
+        self.stages: list[Stage] = []
+        self.reads: list[tuple[int, ...]] = []
+
+    def program(self) -> Program:
+        model, slots, maps = self.model, self.chain.slots, 0
+        for made, node in enumerate(model.nodes, start=1):
+            if isinstance(node, Step):
+                self._function(made, node)
+            else:
+                self._affine(made, node, maps)
+                maps += 1
+            self.register.append(len(self.stages))
+        columns = ColumnLayout(model.sizes[0], slots, is_complex=model.is_affine)
+        results = model.sizes[-1]
+        source: ReplicatedLayout | WindowLayout | ColumnLayout = columns
+        output: ReplicatedLayout | ColumnLayout = ColumnLayout(results, slots, is_complex=model.is_affine)
+        if self.placement:
+            source, output = self.placement.source, ReplicatedLayout.plain(results, slots)
+        chained = all(read == (position,) for position, read in enumerate(self.reads))
+        return Program(
+            tuple(self.stages),
+            source,
+            output,
+            len(self.q) - 1,
+            self.nominal,
+            self.scale[-1],
+            () if chained else tuple(self.reads),
+        )
+
+    def _add(self, stage: Stage, registers: tuple[int, ...]) -> int:
+        self.stages.append(stage)
+        self.reads.append(registers)
+        return len(self.stages)
+
+    def _affine(self, made: int, node: ScaledAffine, index: int) -> None:
+        is_last = made == len(self.model.nodes)
+        wanted = self.q[0] / 2.0 ** (1 + HEADROOM_BITS) if is_last else self.nominal
+        rescale = self.chain.rescale_last or not is_last
+        level = self.levels[made] + rescale
+        product = wanted * (self.q[level] if rescale else 1.0)
+        registers = tuple(self.register[read] for read in node.reads)
+        self.scale.append(wanted)
+        if self.placement is None:
+            first = self.scale[node.reads[0]]
+            parts = [
+                weights * (first / self.scale[read]) if self.scale[read] != first else weights
+                for read, weights in zip(node.reads, _weights(self.model)[index], strict=True)
+            ]
+            plain = product / first
+            weights = _opaque(np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0], plain)
+            self._add(ColumnStage(weights, node.bias, level, plain, rescale, node.bound), registers)
+            return
+        maps, folds = self.placement.maps[index], self.placement.folds[index]
+        bound = np.real(maps[0].output.pack(node.bound))
+        alone = len(maps) == 1
+        terms = [
+            self._add(
+                MapStage(
+                    slot_map,
+                    level,
+                    product / self.scale[read],
+                    rescale,
+                    bound if alone else np.full(self.chain.slots, np.inf),
+                ),
+                (register,),
+            )
+            for slot_map, read, register in zip(maps, node.reads, registers, strict=True)
+        ]
+        if not alone:
+            bias = np.real(maps[0].output.pack(node.bias))
+            self._add(SumStage(folds, bias, self.levels[made], wanted, bound), tuple(terms))
+
+    def _function(self, made: int, step: Step) -> None:
+        registers = tuple(self.register[read] for read in step.reads)
+        level = self.levels[made] + step.depth
+        if step.approximation is not None:
             series = tuple(float(c) for c in step.approximation.series)
             high = step.approximation.high + 2.0**-10
-            stages.append(PolynomialStage(series, level, nominal, high, step.approximation.slope))
-            scale = nominal
-            level -= step.depth
-    output: ReplicatedLayout | ColumnLayout = ColumnLayout(results, chain.slots, is_complex=model.is_affine)
-    if placement:
-        output = ReplicatedLayout.plain(results, chain.slots)
-    return Program(tuple(stages), source, output, len(q) - 1, nominal, scale)
+            self._add(
+                PolynomialStage(series, level, self.nominal, high, step.approximation.slope, name=step.name),
+                registers,
+            )
+            self.scale.append(self.nominal)
+            return
+        scales = [self.scale[read] for read in step.reads]
+        if len(registers) == 2:
+            self._add(ProductStage(level, step.name), registers)
+            self.scale.append(scales[0] * scales[1] / self.q[level])
+        else:
+            self._add(SquareStage(level, step.name), registers)
+            self.scale.append(scales[0] * scales[0] / self.q[level])
 
 
 def _opaque(weights: FloatArray, scale: float) -> FloatArray:
@@ -166,9 +232,12 @@ def _opaque(weights: FloatArray, scale: float) -> FloatArray:
 
 
 @lru_cache(maxsize=2)
-def _weights(model: Model) -> tuple[FloatArray, ...]:
-    """Dense matrices, shared by all programs of a model."""
-    return tuple(np.asarray(affine.matrix.toarray(), dtype=np.float64) for affine in model.affines)
+def _weights(model: Model) -> tuple[tuple[FloatArray, ...], ...]:
+    """Dense matrices of every map, shared by all programs of a model."""
+    return tuple(
+        tuple(np.asarray(matrix.toarray(), dtype=np.float64) for matrix in affine.matrices)
+        for affine in model.affines
+    )
 
 
 @lru_cache(maxsize=64)

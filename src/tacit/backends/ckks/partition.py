@@ -1,7 +1,8 @@
 """A graph cut into what runs encrypted and what the owner runs after decryption.
 
-The encrypted part alternates affine maps and element-wise functions of one variable. The *tail* is the maximal suffix
-of nodes that hold no secret of the provider (sigmoid, softmax, argmax, lookup of public class names).
+The encrypted part is a list of affine maps and element-wise functions, each of which reads values made before and makes
+one. A value may be read several times: branches, and skips over functions. The *tail* is the maximal suffix of nodes
+that hold no secret of the provider (sigmoid, softmax, argmax, lookup of public class names).
 """
 
 from __future__ import annotations
@@ -12,59 +13,61 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from tacit.backends.ckks.matrix import Matrix
+from tacit.backends.ckks.affine import Affine, compose
 from tacit.errors import NoAdmissiblePlanError, ShapeError, UnsupportedOpError
 from tacit.ir.graph import Graph, Node, infer_values
 from tacit.ir.interpret import interpret
+from tacit.ir.ops import OPS
 
-__all__ = ["Activation", "Affine", "Partition", "affine_between", "cut_and_tail", "partition"]
+__all__ = ["EXACT", "Activation", "Affine", "Partition", "affine_between", "cut_and_tail", "partition"]
 
 FloatArray = npt.NDArray[np.float64]
 
-_CHUNK = 256
-"""Basis vectors that are pushed through an affine subgraph at once."""
-_DUST = 2.0**-44
-"""Part of a bias below which a difference of two images is rounding and no entry."""
-
-
-@dataclass(frozen=True, eq=False)
-class Affine:
-    """z = matrix · h + bias, between flattened values. ``matrix``: (outputs, inputs); ``shape``: of z, unflattened."""
-
-    matrix: Matrix
-    bias: FloatArray
-    name: str = ""
-    shape: tuple[int, ...] = ()
+EXACT = frozenset({"square", "product"})
+"""Kinds of functions that ciphertexts compute without approximation."""
+_PAIRWISE = {"Mul": "product"}
+"""Functions of two values, element by element: op → kind."""
 
 
 @dataclass(frozen=True, eq=False)
 class Activation:
-    """A function of one variable for every element. ``kind``: ``square``, ``relu`` (homogeneous) or ``smooth``."""
+    """An element-wise function of the values ``reads``.
 
+    ``kind``: ``square``, ``relu`` (homogeneous) or ``smooth`` for functions of one value, ``product`` of two.
+    """
+
+    reads: tuple[int, ...]
     kind: str
-    function: Callable[[FloatArray], FloatArray]
+    function: Callable[..., FloatArray]
     name: str
     op: str
 
 
 @dataclass(frozen=True, eq=False)
 class Partition:
-    """``affines[0]``, ``activations[0]``, ``affines[1]`` … ``affines[-1]``: one more affine map than activations.
+    """Value 0 is the input; ``nodes[i]`` makes value i + 1 from values before it, flattened.
 
-    The last affine map makes the values named ``cut`` (flattened, one after the other), which the owner decrypts and
-    feeds to ``tail``. ``tail`` has no constant that is the provider's secret.
+    The last node is affine and makes the values named ``cut`` (flattened, one after the other), which the owner
+    decrypts and feeds to ``tail``. ``tail`` has no constant that is the provider's secret.
     """
 
-    affines: tuple[Affine, ...]
-    activations: tuple[Activation, ...]
+    nodes: tuple[Affine | Activation, ...]
     cut: tuple[str, ...]
     tail: Graph
     input_shape: tuple[int, ...]
 
     @property
+    def affines(self) -> tuple[Affine, ...]:
+        return tuple(node for node in self.nodes if isinstance(node, Affine))
+
+    @property
+    def activations(self) -> tuple[Activation, ...]:
+        return tuple(node for node in self.nodes if isinstance(node, Activation))
+
+    @property
     def is_exact(self) -> bool:
         """Whether no function has to be approximated."""
-        return all(activation.kind == "square" for activation in self.activations)
+        return all(activation.kind in EXACT for activation in self.activations)
 
 
 def partition(graph: Graph) -> Partition:
@@ -75,28 +78,22 @@ def partition(graph: Graph) -> Partition:
             hint="export the model with a single (batch, features) input",
         )
     cut, tail = cut_and_tail(graph)
-    source = graph.inputs[0].name
     produced = {node.output for node in graph.nodes}
     encrypted = _ancestors(graph, cut, produced)
-    affines: list[Affine] = []
-    activations: list[Activation] = []
+    found = _Found(graph, encrypted, cut)
     while True:
-        affine = _affine_closure(graph, source, encrypted)
-        if all(name in affine for name in cut):
-            affines.append(_lower(graph, source, cut))
+        closure = _affine_closure(graph, set(found.held), encrypted)
+        if all(name in closure for name in cut):
+            found.nodes.append(compose(graph, found.held, cut))
             break
-        entry, exit_value = _next_activation(graph, affine, encrypted, cut)
-        affines.append(_lower(graph, source, (entry,)))
-        activations.append(_activation(graph, entry, exit_value))
-        source = exit_value
-    if not all(affine.matrix.data.any() for affine in affines):
+        found.add(found.first_open(closure), closure)
+    if not all(any(m.data.any() for m in node.matrices) for node in found.nodes if isinstance(node, Affine)):
         raise NoAdmissiblePlanError(
             "the model gives the same answer for every input: there is nothing to protect",
             hint="check that the model was fitted",
         )
     return Partition(
-        affines=tuple(affines),
-        activations=tuple(activations),
+        nodes=tuple(found.nodes),
         cut=cut,
         tail=tail,
         input_shape=tuple(int(size) for size in graph.inputs[0].shape[1:] if size is not None),
@@ -128,8 +125,8 @@ def cut_and_tail(graph: Graph, *, inner: frozenset[str] = frozenset()) -> tuple[
 def affine_between(graph: Graph, source: str, targets: tuple[str, ...]) -> Affine | None:
     """The affine map from one value to others (flattened, one after the other); ``None`` where they are not affine."""
     nodes = _ancestors(graph, targets, {node.output for node in graph.nodes}, above=source)
-    closure = _affine_closure(graph, source, nodes)
-    return _lower(graph, source, targets) if all(name in closure for name in targets) else None
+    closure = _affine_closure(graph, {source}, nodes)
+    return compose(graph, {source: 0}, targets) if all(name in closure for name in targets) else None
 
 
 def _is_secret(graph: Graph, name: str) -> bool:
@@ -196,9 +193,9 @@ def _is_affine(graph: Graph, node: Node) -> bool:
     return False
 
 
-def _affine_closure(graph: Graph, source: str, encrypted: tuple[Node, ...]) -> set[str]:
-    """Values that are affine in ``source`` and depend on nothing else that is secret."""
-    closure = {source}
+def _affine_closure(graph: Graph, held: set[str], encrypted: tuple[Node, ...]) -> set[str]:
+    """Values that are affine in the values ``held`` and depend on nothing else that is secret."""
+    closure = set(held)
     for node in encrypted:
         operands = [name for name in node.inputs if _is_secret(graph, name)]
         if _is_affine(graph, node) and all(name in closure for name in operands):
@@ -208,8 +205,6 @@ def _affine_closure(graph: Graph, source: str, encrypted: tuple[Node, ...]) -> s
 
 def _scalar_elementwise(graph: Graph, node: Node, inside: set[str]) -> bool:
     """Whether the node applies one function of one variable to each element of the values ``inside``."""
-    from tacit.ir.ops import OPS
-
     shapes = {graph.values[name].shape for name in node.inputs if name in inside}
     return (
         OPS[node.op].elementwise
@@ -222,43 +217,85 @@ def _scalar_elementwise(graph: Graph, node: Node, inside: set[str]) -> bool:
     )
 
 
-def _next_activation(
-    graph: Graph, affine: set[str], encrypted: tuple[Node, ...], cut: tuple[str, ...]
-) -> tuple[str, str]:
-    """The value that the next element-wise function reads and the one that it makes.
+class _Found:
+    """The nodes found so far, and where the values of the graph that they make are: name → number."""
 
-    Several nodes may make up one function (x · erf(x) …): all element-wise nodes between one value and another.
-    """
-    frontier = [
-        node
-        for node in encrypted
-        if node.output not in affine
-        and all(name in affine for name in node.inputs if _is_secret(graph, name))
-    ]
-    if not frontier:
-        raise _refusal(next(node for node in encrypted if _mixes(graph, node, affine)))
-    first = frontier[0]
-    entries = [name for name in first.inputs if _is_secret(graph, name)]
-    if len(set(entries)) == 1:
-        entry: str | None = entries[0]
-        chain = []
-        while entry is not None:
-            chain.append(entry)
-            maker = graph.node_of(entry)
-            before = [] if maker is None else [name for name in maker.inputs if name in affine]
-            simple = maker is not None and len(before) == 1 and _scalar_elementwise(graph, maker, {before[0]})
-            entry = before[0] if simple else None
+    def __init__(self, graph: Graph, encrypted: tuple[Node, ...], cut: tuple[str, ...]) -> None:
+        self.graph, self.encrypted, self.cut = graph, encrypted, cut
+        self.nodes: list[Affine | Activation] = []
+        self.held = {graph.inputs[0].name: 0}
+
+    def first_open(self, affine: set[str]) -> Node:
+        """The first node that is not affine in what is held, of those that the results still need."""
+        needed = set(self.cut)
+        for node in reversed(self.encrypted):
+            if node.output in needed and node.output not in self.held:
+                needed.update(node.inputs)
+        return next(
+            node
+            for node in self.encrypted
+            if node.output in needed
+            and node.output not in affine
+            and all(name in affine for name in node.inputs if _is_secret(self.graph, name))
+        )
+
+    def add(self, first: Node, affine: set[str]) -> None:
+        """The function that begins with a node whose operands are affine in what is held, and what it reads."""
+        graph = self.graph
+        secret = [name for name in first.inputs if _is_secret(graph, name)]
+        if len(set(secret)) == 1:
+            entry, exit_value = self._one_variable(first, secret[0], affine)
+            z = self._affine(entry)
+            self.nodes.append(_activation(graph, entry, exit_value, z))
+            self.held[exit_value] = len(self.nodes)
+            return
+        kind = _PAIRWISE.get(first.op)
+        if kind is None or len(secret) != len(first.inputs):
+            raise _refusal(first)
+        reads = tuple(self._operand(name, first.output) for name in first.inputs)
+        meaning, attributes = OPS[first.op].meaning, first.attributes
+
+        def function(a: FloatArray, b: FloatArray) -> FloatArray:
+            return np.asarray(meaning([a, b], attributes), dtype=np.float64)
+
+        self.nodes.append(Activation(reads, kind, function, first.name or first.output, first.op))
+        self.held[first.output] = len(self.nodes)
+
+    def _one_variable(self, first: Node, entry: str, affine: set[str]) -> tuple[str, str]:
+        """The value that a function of one variable reads, and the one that it makes.
+
+        Several nodes may make up one function (x · erf(x) …): all element-wise nodes between one value and another.
+        """
+        graph, chain, name = self.graph, [], entry
+        while True:
+            chain.append(name)
+            maker = graph.node_of(name)
+            before = [] if maker is None else [operand for operand in maker.inputs if operand in affine]
+            if maker is None or len(before) != 1 or not _scalar_elementwise(graph, maker, {before[0]}):
+                break
+            name = before[0]
         for candidate in reversed(chain):
-            exit_value = _exit_of(graph, candidate, encrypted, cut)
+            exit_value = _exit_of(graph, candidate, self.encrypted, self.cut)
             if exit_value is not None and exit_value not in affine:
                 return candidate, exit_value
-    raise _refusal(first)
+        raise _refusal(first)
 
+    def _affine(self, name: str, broadcast: tuple[int | None, ...] | None = None) -> int:
+        """The number of the affine value ``name``, made if it is not there."""
+        number = self.held.get(name, 0)
+        if broadcast is None and number and isinstance(self.nodes[number - 1], Affine):
+            return number
+        self.nodes.append(compose(self.graph, self.held, (name,), broadcast=broadcast))
+        if broadcast is None and name not in self.held:
+            self.held[name] = len(self.nodes)
+        return len(self.nodes)
 
-def _mixes(graph: Graph, node: Node, affine: set[str]) -> bool:
-    """Whether a node reads a value of this layer and one of an earlier layer: a branch that skips an activation."""
-    inside = [name in affine for name in node.inputs if _is_secret(graph, name)]
-    return any(inside) and not all(inside)
+    def _operand(self, name: str, result: str) -> int:
+        """The number of an operand of a function of two values, in the shape of the result."""
+        shape = self.graph.values[result].shape
+        if self.graph.values[name].shape != shape:
+            return self._affine(name, shape)
+        return self.held.get(name) or self._affine(name)
 
 
 def _refusal(node: Node) -> UnsupportedOpError:
@@ -266,8 +303,8 @@ def _refusal(node: Node) -> UnsupportedOpError:
         f"node `{node.name or node.output}` ({node.op}) cannot run encrypted in this version",
         node=node.name or node.output,
         op=node.op,
-        hint="models that alternate linear layers and element-wise functions of one variable run; "
-        "products of different values, comparisons and branches that skip an activation do not yet",
+        hint="linear layers, element-wise functions of one variable, products of two values and sums of branches run; "
+        "quotients and maxima of two values, comparisons and sorting do not yet",
     )
 
 
@@ -280,18 +317,18 @@ def _exit_of(graph: Graph, entry: str, encrypted: tuple[Node, ...], cut: tuple[s
     while len(inside) > 1:
         exits = [
             name
-            for name in inside
+            for name in inside - {entry}
             if name in cut
             or any(user in encrypted and user.output not in inside for user in graph.users(name))
         ]
-        if entry not in exits and len(exits) == 1:
+        if len(exits) == 1:
             return exits[0]
         last = [node.output for node in encrypted if node.output in inside][-1]
         inside.discard(last)
     return None
 
 
-def _activation(graph: Graph, entry: str, exit_value: str) -> Activation:
+def _activation(graph: Graph, entry: str, exit_value: str, number: int) -> Activation:
     inner = graph.subgraph([entry], [exit_value])
     shape = tuple(size for size in inner.inputs[0].shape if size is not None)
 
@@ -307,7 +344,7 @@ def _activation(graph: Graph, entry: str, exit_value: str) -> Activation:
         return values
 
     node = inner.nodes[-1]
-    return Activation(_kind(inner, entry), function, node.name or node.output, node.op)
+    return Activation((number,), _kind(inner, entry), function, node.name or node.output, node.op)
 
 
 def _kind(inner: Graph, entry: str) -> str:
@@ -327,64 +364,3 @@ def _kind(inner: Graph, entry: str) -> str:
         case "Pow" if constant == 2 and node.inputs[0] == entry:
             return "square"
     return "smooth"
-
-
-def _lower(graph: Graph, source: str, targets: tuple[str, ...]) -> Affine:
-    """Composes an affine subgraph into one sparse matrix, by running it on the origin and on every unit vector.
-
-    Which entries are stored is found on a copy of the graph with random weights: an entry that only happens to be zero
-    is stored, one that no weights could make other than zero is not.
-    """
-    part = graph.subgraph([source], targets)
-    shape = tuple(int(size) for size in graph.values[source].shape if size is not None)
-    width = int(np.prod(shape, dtype=np.int64))
-    bias, linear = _images(part, targets, shape, width)
-    _, pattern = _images(_with_random_weights(part), targets, shape, width)
-    pieces, rows = [], []
-    for start in range(0, width, _CHUNK):
-        stop = min(width, start + _CHUNK)
-        columns, outputs = np.nonzero(pattern(start, stop))
-        pieces.append(np.stack([outputs, columns + start]))
-        rows.append(linear(start, stop)[columns, outputs])
-    places = np.concatenate(pieces, axis=1)
-    order = np.lexsort((places[1], places[0]))
-    indptr = np.concatenate([[0], np.cumsum(np.bincount(places[0], minlength=bias.size))])
-    matrix = Matrix(
-        (np.concatenate(rows)[order], places[1][order].astype(np.int32), indptr.astype(np.int32)),
-        shape=(bias.size, width),
-    )
-    name = next((n.name or n.output for n in reversed(part.nodes)), source)
-    result = graph.values[targets[0]].shape if len(targets) == 1 else (None, bias.size)
-    return Affine(matrix, bias, name, tuple(int(size) for size in result if size is not None))
-
-
-def _images(
-    part: Graph, targets: tuple[str, ...], shape: tuple[int, ...], width: int
-) -> tuple[FloatArray, Callable[[int, int], FloatArray]]:
-    """The image of the origin, and those of unit vectors start … stop less that: (stop - start, outputs)."""
-
-    def run(batch: FloatArray) -> FloatArray:
-        outputs = interpret(part, batch.reshape(len(batch), *shape))
-        return np.concatenate([outputs[name].reshape(len(batch), -1) for name in targets], axis=1)
-
-    bias = run(np.zeros((1, width)))[0]
-
-    def linear(start: int, stop: int) -> FloatArray:
-        images: FloatArray = run(np.eye(stop - start, width, k=start)) - bias
-        images[np.abs(images) <= _DUST * (np.abs(bias) + 1e-300)] = 0.0
-        return images
-
-    return bias, linear
-
-
-def _with_random_weights(part: Graph) -> Graph:
-    """The graph with every number that may be secret replaced by another one, none near zero."""
-    rng = np.random.default_rng(0)
-    constants = {
-        name: rng.uniform(0.5, 1.5, array.shape)
-        if graph_value.owner == "provider" and array.dtype == np.float64
-        else array
-        for name, array in part.constants.items()
-        for graph_value in (part.values[name],)
-    }
-    return replace(part, constants=constants)

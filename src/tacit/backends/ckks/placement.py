@@ -1,15 +1,15 @@
 """The layout pass: chooses how every value between two functions lies in the slots.
 
-Each affine map runs from the layout of its input to the layout of its result. What that takes (rotations, diagonals,
-keys) follows from the two layouts and the structure of the matrix, so candidates are priced without any encryption, and
-a search over the layers keeps the cheapest chains of layouts. To add a layout, yield it from `_sources` (what the
-owner packs) or `_layouts` (what one map makes and the next reads).
+Each affine map runs from the layouts of what it reads to the layout of its result. What that takes (rotations,
+diagonals, keys) follows from the two layouts and the structure of the matrix, so candidates are priced without any
+encryption, and a search over the layers keeps the cheapest choices of layouts. To add a layout, yield it
+from `_sources` (what the owner packs) or `_layouts` (what one map makes and the next reads).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
 from math import ceil
@@ -28,7 +28,7 @@ from tacit.backends.ckks.layout import (
 from tacit.backends.ckks.linear import SlotMap, between, input_layout
 from tacit.backends.ckks.matrix import Matrix
 from tacit.backends.ckks.meter import Meter, MeteredCiphertext, MeteredMap
-from tacit.backends.ckks.ranges import Model
+from tacit.backends.ckks.ranges import Model, ScaledAffine, Step
 from tacit.errors import InternalError
 
 __all__ = ["Placement", "place"]
@@ -46,19 +46,65 @@ SECONDS_PER_KEY = 2e-4
 
 @dataclass(frozen=True, eq=False)
 class Placement:
-    """``source``: what the owner packs; ``maps``: one for each affine map, to plain replicas at the end."""
+    """``source``: what the owner packs; ``maps``: for each affine map one for every value that it reads.
+
+    Maps of several values have no bias, and leave to their sum the ``folds`` that they have in common.
+    """
 
     source: ReplicatedLayout | WindowLayout
-    maps: tuple[SlotMap, ...]
+    maps: tuple[tuple[SlotMap, ...], ...]
+    folds: tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True, eq=False)
 class _Path:
-    """Layouts chosen so far: of the input and of every result. ``rotations``: of the first map, if it has a choice."""
+    """Layouts chosen so far, by value. ``rotations``: of the first map, if it has a choice."""
 
-    layouts: tuple[SlotLayout, ...]
+    layouts: tuple[SlotLayout | None, ...]
     rotations: tuple[int, ...] | None
     seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Net:
+    """What the search needs to know of a model, by value.
+
+    ``kin``: the value whose layout it shares (functions work element by element), ``last_read``: the node that reads
+    it last, ``steps``: strides at which maps read it.
+    """
+
+    shapes: tuple[Shape, ...]
+    kin: tuple[int, ...]
+    last_read: tuple[int, ...]
+    steps: tuple[tuple[tuple[int, int], ...], ...]
+
+    @staticmethod
+    def of(model: Model) -> _Net:
+        shapes = [grid_shape(model.input_shape)]
+        kin = [0]
+        last_read = [0] * (len(model.nodes) + 1)
+        steps: list[list[tuple[int, int]]] = [[] for _ in last_read]
+        for made, node in enumerate(model.nodes, start=1):
+            kin.append(made)
+            for read in node.reads:
+                last_read[read] = made
+            if isinstance(node, ScaledAffine):
+                shapes.append(grid_shape(node.shape))
+                for read, matrix in zip(node.reads, node.matrices, strict=True):
+                    steps[read].append(_step(matrix, shapes[read], shapes[made]))
+            else:
+                shapes.append(shapes[node.reads[0]])
+                kin = _joined(kin, (made, *node.reads))
+        together = [
+            tuple(dict.fromkeys(s for v, k in enumerate(kin) if k == own for s in steps[v])) for own in kin
+        ]
+        return _Net(tuple(shapes), tuple(kin), tuple(last_read), tuple(together))
+
+
+def _joined(kin: list[int], values: tuple[int, ...]) -> list[int]:
+    groups = {kin[value] for value in values}
+    first = min(groups)
+    return [first if group in groups else group for group in kin]
 
 
 @lru_cache(maxsize=8)
@@ -68,29 +114,52 @@ def place(model: Model, log_n: int) -> Placement:
     The same for the same structure: owner and provider never have to exchange it.
     """
     slots = 1 << (log_n - 1)
-    shapes = [grid_shape(model.input_shape), *(grid_shape(affine.shape) for affine in model.affines)]
-    steps = [_step(a.matrix, x, y) for a, x, y in zip(model.affines, shapes[:-1], shapes[1:], strict=True)]
-    last = len(model.affines) - 1
-    paths: list[_Path] = []
-    for index, affine in enumerate(model.affines):
-        level = _level(model, index)
-        size = affine.matrix.shape[0]
-        found: dict[tuple[SlotLayout, ...], _Path] = {}
-        for path in paths or [_Path((), None, 0.0)]:
-            before = path.layouts[-1] if path.layouts else None
-            wanted: Iterator[SlotLayout] | Sequence[SlotLayout] = [ReplicatedLayout.plain(size, slots)]
-            if index != last:
-                wanted = _layouts(shapes[index + 1], slots, steps[index + 1], before)
-            for output in wanted:
-                for option in _extended(
-                    path, affine.matrix, shapes[0], output, slots, steps[0], log_n, level
-                ):
-                    # What came before does not matter to what comes after: only the last layout does.
-                    known = found.get(option.layouts[-1:])
+    net, levels = _Net.of(model), model.levels
+    readers = [node for node in model.affines if 0 in node.reads]
+    alone = len(readers) == 1 and readers[0].reads == (0,)
+    paths = [_Path((None,), None, 0.0)]
+    if not alone:
+        paths = [_Path((ReplicatedLayout.plain(model.sizes[0], slots),), None, 0.0)]
+    for made, node in enumerate(model.nodes, start=1):
+        if isinstance(node, Step):
+            paths = [replace(path, layouts=(*path.layouts, path.layouts[node.reads[0]])) for path in paths]
+            continue
+        found: dict[tuple[SlotLayout | None, ...], _Path] = {}
+        for path in paths:
+            for output in _wanted(net, made, node, path, slots, is_last=made == len(model.nodes)):
+                for option in _extended(path, node, net, output, log_n, levels[made]):
+                    # Only layouts of what is still read matter to what comes after.
+                    live = tuple(
+                        layout
+                        for value, layout in enumerate(option.layouts)
+                        if value == made or net.last_read[value] > made
+                    )
+                    known = found.get(live)
                     if known is None or option.seconds < known.seconds:
-                        found[option.layouts[-1:]] = option
+                        found[live] = option
         paths = sorted(found.values(), key=lambda path: path.seconds)[:BEAM]
     return _built(model, paths[0])
+
+
+def _wanted(
+    net: _Net, made: int, node: ScaledAffine, path: _Path, slots: int, *, is_last: bool
+) -> Iterable[SlotLayout]:
+    """Candidates for the layout of a map's result, in order of preference."""
+    if is_last:
+        return [ReplicatedLayout.plain(node.size, slots)]
+    for value, layout in enumerate(path.layouts):
+        if net.kin[value] == net.kin[made] and layout is not None:
+            return [layout]
+    found = {}
+    read = [path.layouts[value] for value in node.reads]
+    for step in net.steps[made] or ((1, 1),):
+        found.update(dict.fromkeys(_layouts(net.shapes[made], slots, step, read[0])))
+    if len(read) > 1:
+        # Where a value is added to another of its shape, the same layout takes no rotation.
+        for value, layout in zip(node.reads, read, strict=True):
+            if layout is not None and net.shapes[value] == net.shapes[made]:
+                found[layout] = None
+    return found
 
 
 def grid_shape(shape: tuple[int, ...]) -> Shape:
@@ -103,23 +172,45 @@ def grid_shape(shape: tuple[int, ...]) -> Shape:
 
 
 def _built(model: Model, path: _Path) -> Placement:
-    maps = []
-    for index, affine in enumerate(model.affines):
-        source, output = path.layouts[index : index + 2]
-        if index == 0 and isinstance(source, ReplicatedLayout):
-            maps.append(between(source, affine.matrix.toarray(), affine.bias))
-            continue
-        rotations = path.rotations if index == 0 else None
-        maps.append(connect(source, affine.matrix, affine.bias, output, rotations=rotations))
     source = path.layouts[0]
     if not isinstance(source, ReplicatedLayout | WindowLayout):
         raise InternalError(f"the owner cannot pack a {type(source).__name__}")
-    return Placement(source, tuple(maps))
+    maps: list[tuple[SlotMap, ...]] = []
+    folded: list[tuple[int, ...]] = []
+    for made, node in enumerate(model.nodes, start=1):
+        if not isinstance(node, ScaledAffine):
+            continue
+        output = path.layouts[made]
+        if output is None:
+            raise InternalError("a value has no layout")
+        if len(node.reads) == 1:
+            maps.append((_single_map(node, path, output),))
+            folded.append(())
+            continue
+        nothing = np.zeros(node.size)
+        parts = []
+        for read, matrix in zip(node.reads, node.matrices, strict=True):
+            before = path.layouts[read]
+            if before is None:
+                raise InternalError("a value has no layout")
+            parts.append(connect(before, matrix, nothing, output))
+        common = min((part.folds for part in parts), key=len)
+        kept = [part.folds[: len(part.folds) - len(common)] for part in parts]
+        maps.append(tuple(replace(part, folds=own) for part, own in zip(parts, kept, strict=True)))
+        folded.append(common)
+    return Placement(source, tuple(maps), tuple(folded))
 
 
-def _level(model: Model, index: int) -> int:
-    """Levels left when a map runs, of a chain that is just long enough."""
-    return len(model.affines) - 1 - index + sum(step.depth for step in model.steps[index:])
+def _single_map(node: ScaledAffine, path: _Path, output: SlotLayout) -> SlotMap:
+    read, matrix = node.reads[0], node.matrices[0]
+    source = path.layouts[read]
+    if source is None:
+        raise InternalError("a value has no layout")
+    if read:
+        return connect(source, matrix, node.bias, output)
+    if isinstance(source, ReplicatedLayout) and path.rotations is not None:
+        return between(source, matrix.toarray(), node.bias)
+    return connect(source, matrix, node.bias, output, rotations=path.rotations)
 
 
 def _seconds(log_n: int, level: int, rotations: IntArray, steps: Sequence[int]) -> float:
@@ -134,24 +225,25 @@ def _seconds(log_n: int, level: int, rotations: IntArray, steps: Sequence[int]) 
 
 
 def _extended(
-    path: _Path,
-    matrix: Matrix,
-    shape: Shape,
-    output: SlotLayout,
-    slots: int,
-    step: tuple[int, int],
-    log_n: int,
-    level: int,
+    path: _Path, node: ScaledAffine, net: _Net, output: SlotLayout, log_n: int, level: int
 ) -> Iterator[_Path]:
-    """The path with one map more, in every way that there is. ``shape``, ``step``: of the input and the first map."""
-    if path.layouts:
-        rotations = rotations_between(path.layouts[-1], matrix, output)
-        seconds = _seconds(log_n, level, rotations, folds(path.layouts[-1], output))
-        yield _Path((*path.layouts, output), path.rotations, path.seconds + seconds)
+    """The path with one map more, in every way that there is. ``level``: of the result."""
+    if path.layouts[0] is None:
+        matrix = node.matrices[0]
+        for source, choice in _sources(matrix, net.shapes[0], output, output.slots, net.steps[0][0]):
+            seconds = _seconds(log_n, level, np.array(choice), folds(source, output))
+            yield _Path((source, *path.layouts[1:], output), tuple(choice), seconds)
         return
-    for source, choice in _sources(matrix, shape, output, slots, step):
-        seconds = _seconds(log_n, level, np.array(choice), folds(source, output))
-        yield _Path((source, output), tuple(choice), seconds)
+    seconds = path.seconds
+    steps = []
+    for read, matrix in zip(node.reads, node.matrices, strict=True):
+        source_layout = path.layouts[read]
+        if source_layout is None:
+            raise InternalError("a value has no layout")
+        rotations = rotations_between(source_layout, matrix, output)
+        steps.append(folds(source_layout, output))
+        seconds += _seconds(log_n, level, rotations, steps[-1])
+    yield _Path((*path.layouts, output), path.rotations, seconds)
 
 
 def _step(matrix: Matrix, before: Shape, after: Shape) -> tuple[int, int]:

@@ -18,10 +18,12 @@ __all__ = [
     "MapStage",
     "PathStage",
     "PolynomialStage",
+    "ProductStage",
     "Program",
     "QuadraticMapStage",
     "SquareStage",
     "Stage",
+    "SumStage",
 ]
 
 FloatArray = npt.NDArray[np.float64]
@@ -43,8 +45,25 @@ class MapStage:
 
 
 @dataclass(frozen=True, eq=False)
+class SumStage:
+    """The sum of packed ciphertexts at ``level`` and ``scale``, then folds, then ``bias`` (slots,).
+
+    ``bound``: (slots,) on |result|.
+    """
+
+    folds: tuple[int, ...]
+    bias: FloatArray
+    level: int
+    scale: float
+    bound: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
 class ColumnStage:
-    """A linear map on one ciphertext per element: weights (outputs, inputs), bias and bound (outputs,)."""
+    """A linear map on one ciphertext per element: weights (outputs, inputs), bias and bound (outputs,).
+
+    Inputs are the columns of all registers that it reads, one register after the other, read at the scale of the first.
+    """
 
     weights: FloatArray
     bias: FloatArray
@@ -56,9 +75,18 @@ class ColumnStage:
 
 @dataclass(frozen=True, eq=False)
 class SquareStage:
-    """t → t², one level."""
+    """t → t², one level. ``name``: of the node in the graph, here and elsewhere."""
 
     level: int
+    name: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class ProductStage:
+    """(s, t) → s·t for two registers of one layout, one level."""
+
+    level: int
+    name: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +103,7 @@ class PolynomialStage:
     high: float
     slope: float
     absorbs: float = 0.0
+    name: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,8 +160,10 @@ class QuadraticMapStage:
 
 Stage = (
     MapStage
+    | SumStage
     | ColumnStage
     | SquareStage
+    | ProductStage
     | PolynomialStage
     | CompareStage
     | PathStage
@@ -143,7 +174,12 @@ Stage = (
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """``level``, ``scale``: of the input ciphertexts. ``output_scale``: of the results, which are at level 0."""
+    """Register 0 holds the input; ``stages[i]`` makes register i + 1. The last register holds the results.
+
+    A register is a list of ciphertexts: one in latency packing, one for each element in throughput packing.
+    ``level``, ``scale``: of the input ciphertexts. ``output_scale``: of the results, which are at level 0.
+    ``reads``: for each stage the registers that it reads; empty for a chain, where each reads what the one before made.
+    """
 
     stages: tuple[Stage, ...]
     input: ReplicatedLayout | WindowLayout | ColumnLayout
@@ -151,6 +187,11 @@ class Program:
     level: int
     scale: float
     output_scale: float
+    reads: tuple[tuple[int, ...], ...] = ()
+
+    def sources(self, position: int) -> tuple[int, ...]:
+        """The registers that a stage reads."""
+        return self.reads[position] if self.reads else (position,)
 
     def rotations(self) -> dict[int, int]:
         """Rotation → highest level at which it is used: the fewest and smallest keys that serve the program."""
@@ -164,6 +205,8 @@ class Program:
             if isinstance(stage, MapStage):
                 use(stage.map.rotations, stage.level)
                 use(stage.map.folds, stage.level - 1 if stage.rescale else stage.level)
+            elif isinstance(stage, SumStage):
+                use(stage.folds, stage.level)
             elif isinstance(stage, PathStage):
                 use((stage.rotation,), stage.level)
             elif isinstance(stage, QuadraticMapStage):
@@ -183,6 +226,8 @@ class Program:
             if isinstance(stage, PolynomialStage):
                 if recipe(stage.series).multiplications:
                     levels.append(stage.level)
-            elif isinstance(stage, SquareStage | PathStage | QuadraticMapStage | CompareStage | LeafStage):
+            elif isinstance(
+                stage, SquareStage | ProductStage | PathStage | QuadraticMapStage | CompareStage | LeafStage
+            ):
                 levels.append(stage.level)
         return max(levels, default=None)

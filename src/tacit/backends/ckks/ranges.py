@@ -11,16 +11,17 @@ hidden values stay within it, and a plan says so.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import ceil, log2
 
 import numpy as np
 import numpy.typing as npt
 
+from tacit.backends.ckks.affine import Affine
 from tacit.backends.ckks.approximate import Approximation, approximate
 from tacit.backends.ckks.matrix import Matrix, absolute, row_norms, scaled, spectral_bound, with_entries
-from tacit.backends.ckks.partition import Activation, Affine, Partition
+from tacit.backends.ckks.partition import EXACT, Activation, Partition
 from tacit.backends.ckks.region import Region
 from tacit.errors import NoAdmissiblePlanError, PrecisionError
 
@@ -43,22 +44,38 @@ _FLOOR = 0.25
 
 @dataclass(frozen=True, eq=False)
 class ScaledAffine:
-    """An affine map between values that are scaled into [-1, 1]; ``bound``: (outputs,) on |result|.
+    """Σ matrices[j] · (value reads[j]) + bias, between scaled values. ``bound``: (outputs,) on |result|, at most 1.
 
     ``shape``: of the result, unflattened.
     """
 
-    matrix: Matrix
+    reads: tuple[int, ...]
+    matrices: tuple[Matrix, ...]
     bias: FloatArray
     bound: FloatArray
     shape: tuple[int, ...]
 
+    @property
+    def size(self) -> int:
+        """Elements of the result."""
+        return int(self.bias.size)
+
+    @property
+    def depth(self) -> int:
+        return 1
+
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """A function on [-1, 1]: the exact square where ``approximation`` is ``None``."""
+    """A function of the values ``reads``, element by element, arguments in [-1, 1].
 
-    approximation: Approximation | None
+    Of two values their product; of one the ``approximation``, or the exact square where that is ``None``.
+    ``name``: of the node in the graph, for messages.
+    """
+
+    reads: tuple[int, ...]
+    approximation: Approximation | None = None
+    name: str = ""
 
     @property
     def depth(self) -> int:
@@ -69,15 +86,14 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """The encrypted part in normal form: inputs in units of the region's box, every activation on [-1, 1].
+    """The encrypted part in normal form: value 0 is the input in units of the region's box, node i makes value i + 1.
 
-    Results come in multiples of ``unit``, a power of two, so that they too are in [-1, 1].
-    ``low``, ``high``: (outputs,) sound range of the results times ``unit``.
+    Results of the last node, which is affine, come in multiples of ``unit``, a power of two, so that they too are in
+    [-1, 1]. ``low``, ``high``: (outputs,) sound range of the results times ``unit``.
     ``error``: (outputs,) what approximations add at most.
     """
 
-    affines: tuple[ScaledAffine, ...]
-    steps: tuple[Step, ...]
+    nodes: tuple[ScaledAffine | Step, ...]
     low: FloatArray
     high: FloatArray
     error: FloatArray
@@ -85,9 +101,34 @@ class Model:
     input_shape: tuple[int, ...]
 
     @property
+    def affines(self) -> tuple[ScaledAffine, ...]:
+        return tuple(node for node in self.nodes if isinstance(node, ScaledAffine))
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        return tuple(node for node in self.nodes if isinstance(node, Step))
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """Of every value, the levels that what follows takes, one for every affine map; 0 for the results."""
+        levels = [0] * (len(self.nodes) + 1)
+        for made, node in reversed(list(enumerate(self.nodes, start=1))):
+            for read in node.reads:
+                levels[read] = max(levels[read], levels[made] + node.depth)
+        return tuple(levels)
+
+    @property
     def depth(self) -> int:
-        """Levels, with one for every affine map."""
-        return len(self.affines) + sum(step.depth for step in self.steps)
+        """Levels of the longest way from the input to the results."""
+        return self.levels[0]
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Elements of every value."""
+        sizes = [int(np.prod(self.input_shape, dtype=np.int64))]
+        for node in self.nodes:
+            sizes.append(node.size if isinstance(node, ScaledAffine) else sizes[node.reads[0]])
+        return tuple(sizes)
 
     @property
     def is_affine(self) -> bool:
@@ -103,12 +144,31 @@ class Observed:
 
 @dataclass(frozen=True, eq=False)
 class _Range:
-    """Of one affine map's results: intervals, the value at the region's mean, and a bound on the distance from it."""
+    """Of one value: an interval for every element, the value at the region's mean, and how it deviates from that.
+
+    ``moves``: the deviation is a sum of terms (slope, distance), each at most slope ⊙ d with ‖d‖₂ <= distance.
+    """
 
     low: FloatArray
     high: FloatArray
     at_mean: FloatArray
-    distance: float
+    moves: tuple[tuple[FloatArray, float], ...]
+
+    @property
+    def magnitude(self) -> FloatArray:
+        return np.maximum(np.abs(self.low), np.abs(self.high))
+
+    def widened(self, error: FloatArray) -> _Range:
+        return replace(self, low=self.low - error, high=self.high + error)
+
+
+@dataclass(frozen=True, eq=False)
+class _Scaled:
+    """How a value is held: value = scale ⊙ held + shift; ``error``: (elements,) of the value."""
+
+    scale: FloatArray
+    shift: FloatArray | None
+    error: FloatArray
 
 
 def lower(part: Partition, region: Region, tolerance: float, observed: Observed | None = None) -> Model:
@@ -120,132 +180,177 @@ def lower(part: Partition, region: Region, tolerance: float, observed: Observed 
     ranges = _ranges(part, region)
     if observed is not None:
         ranges = _narrowed(part, ranges, observed)
-    slopes = [_slope(activation, r) for activation, r in zip(part.activations, ranges[:-1], strict=True)]
-    gains = _gains(part, slopes)
-    inexact = sum(activation.kind != "square" for activation in part.activations)
-    affines: list[ScaledAffine] = []
-    steps: list[Step] = []
-    column_scale = region.radius
-    shift = region.centre
-    error = _cancellation(part.affines[0], region)
+    gains = _gains(part, ranges)
+    inexact = sum(activation.kind not in EXACT for activation in part.activations)
+    uniform = {a.reads[0] for a in part.activations if a.kind == "smooth"}
+    values = [_Scaled(region.radius, region.centre, np.zeros(region.features))]
+    nodes: list[ScaledAffine | Step] = []
     unit = 1.0
-    for index, affine in enumerate(part.affines):
-        matrix = scaled(affine.matrix, columns=column_scale)
-        bias: FloatArray = affine.bias + (affine.matrix @ shift if index == 0 else 0.0)
-        here = ranges[index]
-        if index:
-            error = np.asarray(absolute(affine.matrix) @ error)
-        if index == len(part.activations):
-            bound = np.maximum(np.abs(here.low), np.abs(here.high)) + error
+    for made, node in enumerate(part.nodes, start=1):
+        if isinstance(node, Activation):
+            step, value = _step(node, ranges, values, gains[made], tolerance / max(1, inexact))
+            nodes.append(step)
+            values.append(value)
+            continue
+        bias, error = _affine_image(node, values, region)
+        if made == len(part.nodes):
+            bound = ranges[made].magnitude + error
             unit = 2.0 ** ceil(log2(max(float(bound.max()), 1e-300)))
-            matrix = scaled(matrix, rows=np.full(len(bound), 1 / unit))
-            affines.append(ScaledAffine(matrix, bias / unit, bound / unit, affine.shape))
-            break
-        activation = part.activations[index]
-        reach = np.maximum(np.abs(here.low), np.abs(here.high)) * _WIDEN + error
-        reach = np.maximum(reach, max(float(reach.max()) * 1e-3, 1e-9))
-        if activation.kind == "smooth":
-            reach = np.full_like(reach, float(reach.max()))
-        matrix = scaled(matrix, rows=1 / reach)
-        affines.append(ScaledAffine(matrix, bias / reach, np.ones(len(reach)), affine.shape))
-        step, column_scale, own = _step(activation, reach, gains[index], tolerance / max(1, inexact))
-        steps.append(step)
-        error = slopes[index] * error + own
+            reach = np.full(len(bound), unit)
+        else:
+            reach = ranges[made].magnitude * _WIDEN + error
+            reach = np.maximum(reach, max(float(reach.max()) * 1e-3, 1e-9))
+            if made in uniform:
+                reach = np.full_like(reach, float(reach.max()))
+            bound = reach
+        matrices = tuple(
+            scaled(scaled(matrix, columns=values[read].scale), rows=1 / reach)
+            for read, matrix in zip(node.reads, node.matrices, strict=True)
+        )
+        nodes.append(ScaledAffine(node.reads, matrices, bias / reach, bound / reach, node.shape))
+        values.append(_Scaled(reach, None, error))
+    error = values[-1].error
     low, high = ranges[-1].low - error, ranges[-1].high + error
-    return Model(tuple(affines), tuple(steps), low, high, error, unit, part.input_shape)
+    return Model(tuple(nodes), low, high, error, unit, part.input_shape)
 
 
-def _cancellation(affine: Affine, region: Region) -> FloatArray:
+def _affine_image(affine: Affine, values: list[_Scaled], region: Region) -> tuple[FloatArray, FloatArray]:
+    """(outputs,) bias with the shifts of what is read, and the error that comes through."""
+    bias, error = affine.bias, np.zeros(affine.bias.size)
+    for read, matrix in zip(affine.reads, affine.matrices, strict=True):
+        value = values[read]
+        if value.shift is not None:
+            bias = bias + matrix @ value.shift
+            error = error + _cancellation(matrix, affine.bias, region)
+        error = error + np.asarray(absolute(matrix) @ value.error)
+    return bias, error
+
+
+def _cancellation(matrix: Matrix, bias: FloatArray, region: Region) -> FloatArray:
     """(outputs,) bound on what float64 loses where large numbers cancel, as for a feature that is almost constant.
 
     Composing the map (`partition`) rounds an entry by the size of the bias at most, applying it every product.
     """
     size = np.abs(region.centre) + region.radius
-    loss: FloatArray = absolute(affine.matrix) @ size + np.abs(affine.bias) * (1.0 + float(size.sum()))
+    loss: FloatArray = absolute(matrix) @ size + np.abs(bias) * (1.0 + float(size.sum()))
     return loss * ROUNDING
 
 
 def _step(
-    activation: Activation, reach: FloatArray, gain: FloatArray, tolerance: float
-) -> tuple[Step, FloatArray, FloatArray]:
-    """The step, the scale of each of its results, and the error of each (in the units of the model)."""
+    activation: Activation,
+    ranges: tuple[_Range, ...],
+    values: list[_Scaled],
+    gain: FloatArray,
+    tolerance: float,
+) -> tuple[Step, _Scaled]:
+    """The step, and its result (scale and error in the units of the model)."""
+    first = activation.reads[0]
+    reach, error = values[first].scale, values[first].error
+    if activation.kind == "product":
+        second = activation.reads[1]
+        other = values[second]
+        error = ranges[second].magnitude * error + ranges[first].magnitude * other.error + error * other.error
+        return Step(activation.reads, None, activation.name), _Scaled(reach * other.scale, None, error)
     if activation.kind == "square":
-        return Step(None), reach**2, np.zeros_like(reach)
+        error = 2.0 * ranges[first].magnitude * error + error**2
+        return Step(activation.reads, None, activation.name), _Scaled(reach**2, None, error)
+    slope = _slope(activation, ranges[first].widened(error))
     if activation.kind == "relu":
         worst = float((gain @ reach).max(initial=0.0))
         found = approximate(activation.function, "relu", tolerance / max(worst, 1e-300))
-        return Step(found), reach, found.error * reach
-    width = float(reach[0])
-    worst = float(gain.sum(axis=1).max(initial=0.0))
-    found = approximate(lambda t: activation.function(width * t), "smooth", tolerance / max(worst, 1e-300))
-    if not found.series[1:].any():
-        raise NoAdmissiblePlanError(
-            f"the function of node `{activation.name}` ({activation.op}) is the same for every input: there is nothing "
-            "to protect",
-            hint="check that the model was fitted",
+        scale, own = reach, found.error * reach
+    else:
+        width = float(reach[0])
+        worst = float(gain.sum(axis=1).max(initial=0.0))
+        found = approximate(
+            lambda t: activation.function(width * t), "smooth", tolerance / max(worst, 1e-300)
         )
-    return Step(found), np.ones_like(reach), np.full_like(reach, found.error)
+        if not found.series[1:].any():
+            raise NoAdmissiblePlanError(
+                f"the function of node `{activation.name}` ({activation.op}) is the same for every input: there is "
+                "nothing to protect",
+                hint="check that the model was fitted",
+            )
+        scale, own = np.ones_like(reach), np.full_like(reach, found.error)
+    return Step(activation.reads, found, activation.name), _Scaled(scale, None, slope * error + own)
 
 
 @lru_cache(maxsize=8)
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def _ranges(part: Partition, region: Region) -> tuple[_Range, ...]:
-    """Ranges of the results of every affine map."""
-    first: Affine = part.affines[0]
-    units = scaled(first.matrix, columns=region.radius)
-    centre = first.matrix @ region.centre + first.bias
-    at_mean = first.matrix @ region.mean + first.bias
-    box = absolute(units) @ np.ones(units.shape[1])
-    ball = row_norms(units) * region.ball
-    ranges = [
-        _Range(
-            np.maximum(centre - box, at_mean - ball),
-            np.minimum(centre + box, at_mean + ball),
-            at_mean,
-            spectral_bound(units) * region.ball,
-        )
-    ]
-    for activation, affine in zip(part.activations, part.affines[1:], strict=True):
-        before = ranges[-1]
-        slope = _slope(activation, before)
-        low, high = _image(activation, before)
-        if not all((np.abs(values) < _HUGE).all() for values in (slope, low, high)):
+    """Ranges of every value."""
+    centre, radius = region.centre, region.radius
+    ranges = [_Range(centre - radius, centre + radius, region.mean, ((radius, region.ball),))]
+    for node in part.nodes:
+        if isinstance(node, Affine):
+            ranges.append(_affine_range(node, ranges))
+            continue
+        operands = [ranges[read] for read in node.reads]
+        made = _product_range(*operands) if node.kind == "product" else _function_range(node, operands[0])
+        finite = [made.low, made.high, *(slope for slope, _ in made.moves)]
+        if not all((np.abs(numbers) < _HUGE).all() for numbers in finite):
             raise PrecisionError(
-                f"the function of node `{activation.name}` ({activation.op}) is not finite on its calibrated interval",
+                f"the function of node `{node.name}` ({node.op}) is not finite on its calibrated interval",
                 hint="calibrate on a narrower range, or bound the input of that function",
             )
-        matrix = affine.matrix
-        up = with_entries(matrix, np.maximum(matrix.data, 0))
-        down = with_entries(matrix, np.minimum(matrix.data, 0))
-        box_low = up @ low + down @ high + affine.bias
-        box_high = up @ high + down @ low + affine.bias
-        at_mean = matrix @ activation.function(before.at_mean) + affine.bias
-        steep = scaled(matrix, columns=slope)
-        ball = row_norms(steep) * before.distance
-        ranges.append(
-            _Range(
-                np.maximum(box_low, at_mean - ball),
-                np.minimum(box_high, at_mean + ball),
-                at_mean,
-                spectral_bound(steep) * before.distance,
-            )
-        )
+        ranges.append(made)
     return tuple(ranges)
 
 
+def _affine_range(affine: Affine, ranges: list[_Range]) -> _Range:
+    """By the box and by the ball; the tighter bound counts."""
+    low, high, at_mean = (affine.bias.copy() for _ in range(3))
+    ball = np.zeros(affine.bias.size)
+    distance = 0.0
+    for read, matrix in zip(affine.reads, affine.matrices, strict=True):
+        before = ranges[read]
+        up = with_entries(matrix, np.maximum(matrix.data, 0))
+        down = with_entries(matrix, np.minimum(matrix.data, 0))
+        low += up @ before.low + down @ before.high
+        high += up @ before.high + down @ before.low
+        at_mean += matrix @ before.at_mean
+        for slope, length in before.moves:
+            steep = scaled(matrix, columns=slope)
+            ball += row_norms(steep) * length
+            distance += spectral_bound(steep) * length
+    low, high = np.maximum(low, at_mean - ball), np.minimum(high, at_mean + ball)
+    return _Range(low, high, at_mean, ((np.ones(low.size), distance),))
+
+
+def _function_range(activation: Activation, before: _Range) -> _Range:
+    slope = _slope(activation, before)
+    low, high = _image(activation, before)
+    at_mean = activation.function(before.at_mean)
+    return _Range(low, high, at_mean, tuple((slope * s, length) for s, length in before.moves))
+
+
+def _product_range(a: _Range, b: _Range) -> _Range:
+    """a·b - a₀·b₀ = a·(b - b₀) + b₀·(a - a₀)."""
+    corners = np.stack([a.low * b.low, a.low * b.high, a.high * b.low, a.high * b.high])
+    moves = [(a.magnitude * slope, length) for slope, length in b.moves]
+    moves += [(np.abs(b.at_mean) * slope, length) for slope, length in a.moves]
+    return _Range(corners.min(axis=0), corners.max(axis=0), a.at_mean * b.at_mean, tuple(moves))
+
+
 def _narrowed(part: Partition, ranges: tuple[_Range, ...], observed: Observed) -> tuple[_Range, ...]:
-    """The part of each range that samples reach, times the margin; a floor helps elements that hardly move in them."""
-    narrowed = []
-    values: npt.NDArray[np.float64] = observed.samples.T
-    for index, affine in enumerate(part.affines):
-        z = affine.matrix @ values + affine.bias[:, None]
+    """The part of each range that samples reach, times the margin; a floor helps elements that hardly move in them.
+
+    Only ranges of affine maps; those of functions are what they were.
+    """
+    narrowed = [ranges[0]]
+    values: list[FloatArray] = [observed.samples.T]
+    for node, sound in zip(part.nodes, ranges[1:], strict=True):
+        if isinstance(node, Activation):
+            values.append(node.function(*(values[read] for read in node.reads)))
+            narrowed.append(sound)
+            continue
+        z = np.repeat(node.bias[:, None], values[0].shape[1], axis=1)
+        for read, matrix in zip(node.reads, node.matrices, strict=True):
+            z = z + matrix @ values[read]
+        values.append(z)
         largest: FloatArray = np.abs(z).max(axis=1)
         reach = OBSERVED_MARGIN * np.maximum(largest, _FLOOR * largest.max())
-        sound = ranges[index]
-        low, high = np.maximum(sound.low, -reach), np.minimum(sound.high, reach)
-        narrowed.append(_Range(low, high, sound.at_mean, sound.distance))
-        if index < len(part.activations):
-            values = part.activations[index].function(z)
+        narrowed.append(replace(sound, low=np.maximum(sound.low, -reach), high=np.minimum(sound.high, reach)))
     return tuple(narrowed)
 
 
@@ -261,7 +366,7 @@ def _slope(activation: Activation, r: _Range) -> FloatArray:
     if activation.kind == "relu":
         return np.ones_like(r.low)
     if activation.kind == "square":
-        return 2.0 * np.maximum(np.abs(r.low), np.abs(r.high)) * _WIDEN
+        return 2.0 * r.magnitude * _WIDEN
     points = _points(r)
     spacing = np.maximum((r.high - r.low) / (len(_GRID) - 1), 1e-300)
     steepness = np.abs(np.diff(activation.function(points), axis=0)) / spacing
@@ -275,11 +380,34 @@ def _points(r: _Range) -> FloatArray:
     return middle + _GRID[:, None] * half
 
 
-def _gains(part: Partition, slopes: list[FloatArray]) -> list[FloatArray]:
-    """For each activation, (outputs, elements): what an error of 1 in an element's result amounts to at each output."""
-    gain = absolute(part.affines[-1].matrix).toarray()
-    gains = [gain]
-    for affine, slope in zip(reversed(part.affines[1:-1]), reversed(slopes[1:]), strict=True):
-        gain = (gain * slope) @ absolute(affine.matrix)
-        gains.append(gain)
-    return gains[::-1]
+def _gains(part: Partition, ranges: tuple[_Range, ...]) -> dict[int, FloatArray]:
+    """For each value, (outputs, elements): what an error of 1 in an element amounts to at each output.
+
+    Only for values that an approximation comes before.
+    """
+    inexact = {0: False}
+    for made, node in enumerate(part.nodes, start=1):
+        approximated = isinstance(node, Activation) and node.kind not in EXACT
+        inexact[made] = approximated or any(inexact[read] for read in node.reads)
+    gains: dict[int, FloatArray] = {}
+
+    def count(read: int, gain: FloatArray) -> None:
+        gains[read] = gains[read] + gain if read in gains else gain
+
+    for made, node in reversed(list(enumerate(part.nodes, start=1))):
+        needed = [inexact[read] for read in node.reads]
+        gain = gains.get(made)
+        if isinstance(node, Affine):
+            for read, matrix, wanted in zip(node.reads, node.matrices, needed, strict=True):
+                if wanted:
+                    size = absolute(matrix)
+                    count(read, size.toarray() if gain is None else gain @ size)
+        elif gain is not None and node.kind == "product":
+            a, b = node.reads
+            if needed[0]:
+                count(a, gain * ranges[b].magnitude)
+            if needed[1]:
+                count(b, gain * ranges[a].magnitude)
+        elif gain is not None and needed[0]:
+            count(node.reads[0], gain * _slope(node, ranges[node.reads[0]]))
+    return {made: gains.get(made, np.zeros((0, 0))) for made in inexact}

@@ -16,7 +16,6 @@ import numpy.typing as npt
 from tacit.backends.ckks.compiled import Compiled
 from tacit.backends.ckks.owner import Owner
 from tacit.backends.ckks.partition import partition
-from tacit.backends.ckks.program import ColumnStage, MapStage
 from tacit.backends.ckks.provider import Provider
 from tacit.backends.ckks.ranges import Model
 from tacit.backends.ckks.simulation import Simulation
@@ -139,11 +138,16 @@ def _refusal(graph: Graph, compiled: Compiled, data: FloatArray, finding: str) -
 
 
 def _node_of(graph: Graph, compiled: Compiled, position: int) -> str:
-    """The node of the graph that a stage belongs to."""
-    stages = compiled.program().stages
+    """The node of the graph that a stage belongs to: maps belong to the function that reads what they make."""
+    program = compiled.program()
+    stages = program.stages
     if not isinstance(compiled.model, Model):
         return f"stage {position + 1} of {len(stages)}"
-    part = partition(graph)
-    layer = sum(isinstance(stage, MapStage | ColumnStage) for stage in stages[: position + 1]) - 1
-    names = [activation.name for activation in part.activations]
-    return names[layer] if layer < len(names) else part.cut[0]
+    waiting = [position]
+    while waiting:
+        position = waiting.pop(0)
+        name = getattr(stages[position], "name", "")
+        if name:
+            return str(name)
+        waiting += [later for later in range(len(stages)) if position + 1 in program.sources(later)]
+    return partition(graph).cut[0]
