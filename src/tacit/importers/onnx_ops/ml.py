@@ -239,9 +239,10 @@ def _one_hot_encoder(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
     if not node.has("cats_int64s"):
         raise node.unsupported("categories are strings", "encode them as integers before")
     node.integer("zeros", 1)  # 0 asks for an error, which would tell the provider about the data
-    x = _as_float(ctx, node.operand(0))
+    x = node.operand(0)
+    x = x if x.dtype == "int64" else ctx.apply("Cast", x, to="int64")  # as the runtime, which truncates
     spread = reshape(ctx, x, (*x.shape, 1))
-    hit = ctx.apply("Equal", spread, ctx.known(np.array(node.integers("cats_int64s"), dtype=np.float64)))
+    hit = ctx.apply("Equal", spread, ctx.known(np.array(node.integers("cats_int64s"), dtype=np.int64)))
     return [ctx.apply("Cast", hit, to="float64")]
 
 
