@@ -22,7 +22,7 @@ import tacit
 __all__ = ["TASKS", "rows"]
 
 TASKS = ("forest-10x4", "forest-10x4-batch")
-BATCH = 16384
+BATCH = 8192
 
 
 def rows(task: str, *, quick: bool, threads: int) -> Iterator[Row]:
@@ -63,7 +63,8 @@ def rows(task: str, *, quick: bool, threads: int) -> Iterator[Row]:
             [
                 f"{len(clear)} samples, {differing} labels differ within the bound {private.plan.error_bound:.2g}",
                 f"{apart} samples too close to a threshold",
-                f"margin {details['comparison_margin']:.2g}, signs of degrees {details['comparisons']}",
+                f"margin {details['comparison_margin']:.2g}, {details['comparisons']} comparisons of "
+                f"{max(details['code_digits'])} digits",
                 f"{owner.plan.batch / seconds:.4g} samples/s",
                 f"best {min(times):.4g} s, predicted {private.plan.declaration.cost.seconds:.4g} s",
                 f"q {details['log_q']} p {details['log_p']}",

@@ -20,17 +20,17 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 import tacit
+from tacit.backends.ckks.codes import Codes, make_codes
 from tacit.backends.ckks.compiled import Compiled
 from tacit.backends.ckks.executor import Executor
 from tacit.backends.ckks.forest import import_forest
 from tacit.backends.ckks.forest_program import schedule_forest
-from tacit.backends.ckks.forest_search import ForestPlan, distances, plan_forest
+from tacit.backends.ckks.forest_search import ForestPlan, plan_forest, undecided
 from tacit.backends.ckks.layout import ColumnLayout
 from tacit.backends.ckks.levels import moduli
-from tacit.backends.ckks.region import Region, calibrate_ranks
-from tacit.backends.ckks.selection import Selection
+from tacit.backends.ckks.selection import Selection, reached
 from tacit.backends.ckks.simulator import Simulator
-from tacit.errors import MalformedMessageError, PrecisionError, UnsupportedOpError
+from tacit.errors import DataRangeError, MalformedMessageError, PrecisionError, UnsupportedOpError
 from tacit.ir.interpret import interpret
 
 FloatArray = npt.NDArray[np.float64]
@@ -57,15 +57,18 @@ def fitted(name: str) -> tuple[Any, FloatArray]:
 
 
 @lru_cache(maxsize=16)
-def planned(name: str, layout: str) -> tuple[ForestPlan, Region]:
+def planned(name: str, layout: str) -> ForestPlan:
     graph, _ = fitted(name)
     found = import_forest(graph)
     assert found is not None
-    data = MODELS[name][1][:300]
-    region = calibrate_ranks(data)
     low, high = found[1].score_range()
-    plans = plan_forest(found[1], region, data, 0.03 * float((high - low).max()), layout)
-    return plans[0], region
+    data = MODELS[name][1][:300]
+    return plan_forest(found[1], data, 0.03 * float((high - low).max()), layout)[0]
+
+
+def codes_of(plan: ForestPlan) -> Codes:
+    assert plan.region.codes is not None
+    return plan.region.codes
 
 
 def clear_scores(name: str, x: FloatArray) -> FloatArray:
@@ -75,26 +78,6 @@ def clear_scores(name: str, x: FloatArray) -> FloatArray:
     inner = graph.subgraph([graph.inputs[0].name], found[0].cut)
     outputs = interpret(inner, x)
     return np.concatenate([outputs[cut].reshape(len(x), -1) for cut in found[0].cut], axis=1)
-
-
-def polynomials(model: Selection, units: FloatArray, layout: str, wobble: float = 0.0) -> FloatArray:
-    """(samples, scores + 1): the program in float64. ``wobble``: noise of the arguments, of both signs."""
-    forest = model.forest
-    gaps = units[:, forest.features] - forest.thresholds
-    scale = (1 + np.abs(forest.thresholds)) / (1 - model.comparison.entry) if layout == "latency" else 2.0
-    signs = np.where(np.arange(gaps.size).reshape(gaps.shape) % 2, 1.0, -1.0)
-    holds = (1 + model.comparison(np.clip(gaps / scale + wobble * signs, -1, 1))) / 2
-    # Packed, every path is padded to the same number of factors with comparisons that hold.
-    padding = (1 << model.steps) - (forest.sides != 0).sum(axis=1)
-    always = float((1 + model.comparison(1 - model.comparison.entry)) / 2)
-    leaves = np.tile(always**padding if layout == "latency" else np.ones(forest.leaves), (len(units), 1))
-    for step in range(forest.depth):
-        side, which = forest.sides[:, step], forest.comparisons[:, step]
-        factor = np.where(side > 0, holds[:, which], 1 - holds[:, which])
-        leaves *= np.where(side != 0, factor, 1.0)
-    linear, quadratic, constant = model.score_weights()
-    result: FloatArray = (leaves @ linear.T + leaves**2 @ quadratic.T + constant) * model.unit
-    return result
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
@@ -111,41 +94,49 @@ def test_normal_form_is_the_model(name: str) -> None:
     assert np.abs(scores - clear_scores(name, x)).max() < 1e-9 * max(1.0, np.abs(scores).max())
 
 
-@pytest.mark.parametrize("layout", ["latency", "throughput"])
 @pytest.mark.parametrize("name", sorted(MODELS))
-def test_rows_that_pass_are_within_the_bound_and_decided_rows_pass(name: str, layout: str) -> None:
-    _, x = fitted(name)
-    plan, region = planned(name, layout)
-    model = plan.model
-    units = region.normalise(np.clip(x, region.centre - region.radius, region.centre + region.radius))
-    # Rows moved onto thresholds, and close to them: what the check is there for.
+def test_rows_without_doubt_have_the_scores_of_the_model(name: str) -> None:
+    graph, x = fitted(name)
+    found = import_forest(graph)
+    assert found is not None
+    plan = planned(name, "throughput")
+    model, codes = plan.model, codes_of(plan)
+    region = plan.region
+    inside = x[(np.abs(x - region.centre) <= region.radius).all(axis=1)]
+    # Rows moved onto thresholds: by ranks they are what the doubt is there for; on a grid the next value is decided.
     rng = np.random.default_rng(0)
-    close = units.copy()
-    which = rng.integers(0, len(model.forest.features), len(close))
-    shift = rng.uniform(-1, 1, len(close)) * 2 * model.comparison.margin
-    close[np.arange(len(close)), model.forest.features[which]] = model.forest.thresholds[which] + shift
-    units = np.concatenate([units, close])
-    reached = model.forest.reached(units[:, model.forest.features] > model.forest.thresholds)
-    right = reached @ model.forest.values.T + model.forest.bias
-    results = polynomials(model, units, layout, wobble=model.comparison.entry)
-    passes = results[:, -1] <= model.limit
-    near = distances(model.forest, units)
-    outside = getattr(near, layout) >= model.comparison.margin
-    assert 0 < outside.sum() < len(units)
-    assert passes[outside].all()
-    assert not passes.all()
-    error = np.abs(results[:, :-1] - right)
-    assert (error[passes] <= model.error[:-1]).all()
+    close = inside.copy()
+    for row, which in zip(close, rng.integers(0, len(found[1].features), len(close)), strict=True):
+        feature, limit = int(found[1].features[which]), float(found[1].thresholds[which])
+        code = codes.threshold(limit, feature)
+        if not codes.is_grid(feature):
+            row[feature] = limit
+        elif 0 <= code < codes.count[feature] - 1:
+            row[feature] = codes.value_of(code + int(rng.integers(0, 2)), feature)
+    rows = np.concatenate([inside, close])
+    region.check(rows)
+    indicators = reached(model.forest, codes, rows)
+    scores = indicators @ model.forest.values.T + model.forest.bias
+    doubt = model.forest.trees - indicators.sum(axis=1)
+    right = found[1].reached(rows[:, found[1].features] > found[1].thresholds)
+    expected = right @ found[1].values.T + found[1].bias
+    assert (doubt >= 0).all()
+    assert (doubt[len(inside) :] > 0).any() or not plan.margin
+    assert (doubt[: len(inside)] == 0).mean() > 0.98
+    assert np.abs(scores - expected)[doubt == 0].max() < 1e-9 * max(1.0, np.abs(expected).max())
+    results = np.column_stack([scores, model.weight * doubt])
     assert (results >= model.low - 1e-9).all()
     assert (results <= model.high + 1e-9).all()
+    assert undecided(model.forest, codes, rows) == (doubt > 0).sum()
 
 
 @pytest.mark.parametrize("layout", ["latency", "throughput"])
 @pytest.mark.parametrize("name", ["forest", "regression"])
-def test_program_in_the_clear_is_the_polynomial(name: str, layout: str) -> None:
+def test_program_in_the_clear_selects_leaves(name: str, layout: str) -> None:
     _, x = fitted(name)
-    plan, region = planned(name, layout)
-    units = region.normalise(np.clip(x[:8], region.centre - region.radius, region.centre + region.radius))
+    plan = planned(name, layout)
+    region, codes = plan.region, codes_of(plan)
+    rows = x[(np.abs(x - region.centre) <= region.radius).all(axis=1)][:8]
     program, chain = plan.program, plan.chain
     simulator = Simulator(
         chain.log_n,
@@ -160,15 +151,58 @@ def test_program_in_the_clear_is_the_polynomial(name: str, layout: str) -> None:
         ]
         return [simulator.decrypt(ct) for ct in executor.run(inputs)]
 
+    columns = region.normalise(rows)
     if isinstance(program.input, ColumnLayout):
-        results = np.stack(run(list(units.T))).real[:, :8].T
+        results = np.stack(run(list(columns.T))).real[:, :8].T
     else:
+        rows = rows[:2]
         results = np.stack(
-            [program.output.unpack(run([program.input.pack(unit)])[0].real) for unit in units[:2]]
+            [program.output.unpack(run([program.input.pack(unit)])[0].real) for unit in columns[:2].real]
         )
-    results = results * plan.model.unit
-    expected = polynomials(plan.model, units[: len(results)], layout)
-    assert np.abs(results - expected).max() < 1e-6 * max(1.0, float(np.abs(expected).max()))
+    indicators = reached(plan.model.forest, codes, rows)
+    weights, constant = plan.model.score_weights()
+    assert np.abs(results - (indicators @ weights.T + constant)).max() < 1e-6
+
+
+def test_codes_keep_the_order_of_values_and_thresholds() -> None:
+    rng = np.random.default_rng(0)
+    data = np.column_stack(
+        [
+            rng.integers(0, 2, 200),
+            rng.integers(-40, 90, 200),
+            np.round(rng.gamma(2.0, 3.0, 200), 2),
+            np.round(rng.normal(size=200), 3).astype(np.float32).astype(np.float64),
+            rng.normal(size=200),
+            np.exp(3 * rng.normal(size=200)),
+        ]
+    )
+    low, high = data.min(axis=0) - 0.5, data.max(axis=0) + 0.5
+    codes = make_codes(data, low, high, bits=16)
+    assert codes.decimals.tolist() == [0, 0, 2, 3, -1, -1]
+    assert codes.single.tolist() == [False, False, False, True, False, False]
+    assert codes.width(0) == 1
+    for feature in range(data.shape[1]):
+        values = np.sort(np.concatenate([data[:, feature], rng.uniform(low[feature], high[feature], 500)]))
+        assert (np.diff(codes.encode(values, feature)) >= 0).all()
+        present = data[:, feature]
+        for limit in [*rng.choice(present, 20), *rng.uniform(low[feature] - 1, high[feature] + 1, 20)]:
+            threshold = codes.threshold(float(limit), feature)
+            own = codes.encode(present, feature)
+            greater = own > threshold
+            if codes.is_grid(feature):
+                assert (greater == (present > limit)).all()
+            else:
+                assert (greater <= (present > limit)).all()
+                assert ((own < threshold) <= (present <= limit)).all()
+
+
+def test_a_value_off_the_grid_is_refused_before_it_is_encrypted() -> None:
+    x = np.column_stack([np.arange(60) % 20, np.random.default_rng(1).normal(size=60)])
+    tree = DecisionTreeClassifier(max_depth=2, random_state=0).fit(x, x[:, 0] > 8)
+    owner = tacit.Owner(tacit.Provider.from_model(tacit.load(tree), calibration=x).public_plan())
+    with pytest.raises(DataRangeError, match=r"feature 0 of sample 0 .* 0 decimals"):
+        owner.encrypt(np.array([[3.5, 0.1]]))
+    assert owner.encrypt(np.array([[3.0, 0.1]]))
 
 
 def test_encrypted_answers_are_within_the_bound_or_marked() -> None:
@@ -186,7 +220,11 @@ def test_encrypted_answers_are_within_the_bound_or_marked() -> None:
     assert 0 < answer.report.max_error_against_clear <= answer.report.error_bound
     assert answer.labels is not None
     assert (answer.labels == clear.labels).all()
-    root = int(forest[1].comparisons[0, 0])
+    # Of the comparisons on the way, one by ranks that is moved onto its threshold cannot be decided.
+    codes = private.owner.plan.region.codes
+    assert codes is not None
+    roots = {int(c) for c in forest[1].comparisons[:, 0] if not codes.is_grid(int(forest[1].features[c]))}
+    root = min(roots)
     at_threshold = x[:1].copy()
     at_threshold[0, forest[1].features[root]] = forest[1].thresholds[root]
     response = private.provider.run(private.owner.encrypt(at_threshold))
@@ -206,9 +244,11 @@ def test_bundle_round_trip_gives_the_same_program() -> None:
     assert isinstance(model, Selection)
     again = Compiled.from_bytes(read.to_bytes())
     assert again.to_bytes() == provider.to_bytes()
-    assert read.public.margin == model.comparison.margin
+    assert read.public.margin is not None
+    codes = read.public.region.codes
+    assert codes is not None
     q, _ = moduli(read.chain.log_n, read.chain.log_q, read.chain.log_p)
-    program = schedule_forest(model, read.chain, q, read.public.layout, read.public.features)
+    program = schedule_forest(model, read.chain, q, read.public.layout, codes)
     assert program.rotations() == dict(read.public.rotations)
     model.forest.sides[0, 0] = 3.0
     with pytest.raises(MalformedMessageError):

@@ -19,8 +19,8 @@ class Report:
     ``seconds``: wall time by phase (``encrypt``, ``server``, ``decrypt`` …); ``server`` includes reading the request
     and writing the response. ``bytes_up``/``bytes_down``: request and response. ``error_bound``: promised before the
     run, largest absolute error of the primary output. ``max_error_against_clear``: measured; only where one process
-    holds model and data and was asked to compare. ``comparison_margin``: for models that compare, of half the
-    range of a comparison: samples farther from every threshold on their way are always within the bound.
+    holds model and data and was asked to compare. ``comparison_margin``: for models that compare, over half the
+    range of a feature: samples farther from every threshold on their way are always within the bound.
     ``samples_out_of_bound``: samples too close to a threshold for any promise. ``simulated``: nothing was encrypted;
     the compiled program ran in the clear with the noise that encryption adds.
     """

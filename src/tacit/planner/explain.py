@@ -89,8 +89,10 @@ class Explanation:
 
 
 def _margin(plan: Declaration) -> str:
-    margin = plan.details.get("comparison_margin_of_range")
-    return "-" if margin is None else f"<= {100 * margin:.2g} % of a feature's range"
+    margin = plan.details.get("comparison_margin")
+    if margin is None:
+        return "-"
+    return f"<= {100 * margin:.2g} % of a feature's range" if margin else "none: every comparison is decided"
 
 
 def _close_rows(plan: Declaration) -> str:

@@ -18,14 +18,14 @@ from tacit.backends.ckks.bound import tail_gain, worst_noise
 from tacit.backends.ckks.compiled import Compiled
 from tacit.backends.ckks.costs import predict
 from tacit.backends.ckks.forest import Forest, import_forest
-from tacit.backends.ckks.forest_search import margin_of_range, plan_forest
+from tacit.backends.ckks.forest_search import plan_forest
 from tacit.backends.ckks.layout import ColumnLayout, power_of_two
 from tacit.backends.ckks.levels import MAX_LOG_QP, Chain, chains, moduli, schedule
 from tacit.backends.ckks.partition import Partition, partition
 from tacit.backends.ckks.program import Program
 from tacit.backends.ckks.public import MAX_LATENCY_BATCH, PublicPlan
 from tacit.backends.ckks.ranges import Model, Observed, lower
-from tacit.backends.ckks.region import Region, calibrate, calibrate_ranks
+from tacit.backends.ckks.region import Region, calibrate
 from tacit.backends.ckks.selection import Selection
 from tacit.errors import DataError, DepthError, InvalidParameterError, PrecisionError, TacitError
 from tacit.ir.graph import Graph
@@ -73,6 +73,7 @@ class CkksCandidate:
     slot_noise: float
     score_error: float
     batch: int
+    margin: float = 0.0
 
     @property
     def layout(self) -> str:
@@ -109,8 +110,8 @@ class CkksCandidate:
             score_error=self.score_error,
             error_bound=self.declaration.error_bound,
             tail=self.part.tail,
-            doubt=self.model.limit + self.slot_noise if isinstance(self.model, Selection) else None,
-            margin=self.model.comparison.margin if isinstance(self.model, Selection) else None,
+            doubt=self.slot_noise if isinstance(self.model, Selection) else None,
+            margin=self.margin or None,
             sights=self.declaration.sights,
             assumptions=self.declaration.assumptions,
         )
@@ -144,7 +145,7 @@ class CkksBackend:
                 hint="pass `calibration=` (in a shell `--calibration`) some hundred samples like those to come",
             )
         data = np.asarray(calibration, dtype=np.float64).reshape(len(calibration), prod(part.input_shape))
-        region = calibrate(data, exact=part.is_exact) if found is None else calibrate_ranks(data)
+        region = calibrate(data, exact=part.is_exact)
         gain = tail_gain(part.tail)
         forest = None if found is None else found[1]
         sources: list[Observed | None] = [None]
@@ -164,9 +165,7 @@ class CkksBackend:
         for layouts, observed, tolerance in product(_layouts(batch), sources, tolerances):
             try:
                 if forest is not None:
-                    return _forest(
-                        graph, part, forest, region, data, gain, tolerance, batch, threads, layouts
-                    )
+                    return _forest(graph, part, forest, data, gain, tolerance, batch, threads, layouts)
                 return self._search(graph, part, region, gain, tolerance, batch, threads, layouts, observed)
             except (PrecisionError, DepthError) as error:
                 problem = error
@@ -286,7 +285,6 @@ def _forest(
     graph: Graph,
     part: Partition,
     forest: Forest,
-    region: Region,
     data: FloatArray,
     gain: float,
     tolerance: float,
@@ -299,7 +297,7 @@ def _forest(
     problem: TacitError | None = None
     for layout in layouts:
         try:
-            plans = plan_forest(forest, region, data, tolerance, layout)
+            plans = plan_forest(forest, data, tolerance, layout)
         except (PrecisionError, DepthError) as error:
             problem = error
             continue
@@ -313,36 +311,42 @@ def _forest(
                 else min(batch, MAX_LATENCY_BATCH)
             )
             cost = predict(program, chain, q, batch=carried, threads=threads)
-            declaration = _declare(part, chain, program, cost, plan.score_error * gain, None)
-            widest = margin_of_range(plan, region)
+            declaration = _declare(part, chain, program, cost, plan.noise * gain, None)
             declaration = replace(
                 declaration,
                 sights=(
                     *(sight for sight in declaration.sights if sight.what != "calibrated region"),
-                    Sight("calibrated region", ("provider", "owner"), "box, mean and ranks of the features"),
-                    Sight("doubt", ("owner",), "that a comparison was close, and how close"),
+                    Sight(
+                        "calibrated region",
+                        ("provider", "owner"),
+                        "box, mean, decimals and ranks of the features",
+                    ),
+                    Sight("doubt", ("owner",), "in how many trees a value was too close to a threshold"),
                 ),
                 details={
                     **declaration.details,
-                    "comparison_margin": plan.model.comparison.margin,
-                    "comparison_margin_of_range": widest,
-                    "comparisons": "·".join(map(str, plan.model.comparison.degrees)),
+                    "comparison_margin": plan.margin,
+                    "code_digits": sorted(set(plan.region.codes.digits.tolist()))
+                    if plan.region.codes
+                    else [],
+                    "comparisons": len(plan.model.forest.features),
                     "calibration_rows": len(data),
-                    "calibration_rows_within_margin": plan.close,
+                    "calibration_rows_within_margin": plan.undecided,
                 },
             )
             options.append(
                 CkksCandidate(
                     graph,
                     part,
-                    region,
+                    plan.region,
                     plan.model,
                     chain,
                     program,
                     declaration,
                     plan.noise,
-                    plan.score_error,
+                    plan.noise,
                     carried,
+                    plan.margin,
                 )
             )
         found.append(min(options, key=_seconds_with_bytes))

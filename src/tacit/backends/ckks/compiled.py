@@ -40,8 +40,11 @@ class Compiled:
     def program(self) -> Program:
         """The stages; always the same for the same compiled model."""
         q, _ = moduli(self.chain.log_n, self.chain.log_q, self.chain.log_p)
+        codes = self.public.region.codes
+        if isinstance(self.model, Selection) and codes is not None:
+            return schedule_forest(self.model, self.chain, q, self.public.layout, codes)
         if isinstance(self.model, Selection):
-            return schedule_forest(self.model, self.chain, q, self.public.layout, self.public.features)
+            raise MalformedMessageError("the bundle is not valid: its forest has no codes")
         return schedule(self.model, self.chain, q, self.public.layout)
 
     def to_bytes(self) -> bytes:
@@ -98,7 +101,7 @@ def _model_from_fields(fields: dict[str, Any]) -> Model | Selection:
 
 def _check_shapes(model: Model | Selection, public: PublicPlan) -> None:
     if isinstance(model, Selection):
-        if not model.is_consistent(public.features) or len(model.low) != public.output.size:
+        if not model.is_consistent(public.region.codes) or len(model.low) != public.output.size:
             raise MalformedMessageError("the bundle is not valid: its forest does not fit its plan")
         return
     widths = [public.features]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,9 @@ import numpy.typing as npt
 from tacit._native import Ciphertext, EvaluationKeys, Evaluator, LinearMap, Parameters, Plaintext
 
 __all__ = ["EncryptedEngine"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -21,6 +25,10 @@ class EncryptedEngine:
     def __init__(self, params: Parameters, keys: EvaluationKeys | None = None, *, threads: int = 1) -> None:
         evaluator = Evaluator(params, keys, threads=threads)
         self.params = params
+        self.threads = threads
+        self._keys = keys
+        self._imaginary: Plaintext | None = None
+        self._mul_plain = evaluator.mul_plain
         self.q = tuple(float(q) for q in params.q)
         self.add = evaluator.add
         self.sub = evaluator.sub
@@ -44,6 +52,23 @@ class EncryptedEngine:
         self, diagonals: Mapping[int, npt.NDArray[Any]], *, level: int, scale: float, baby: int
     ) -> LinearMap:
         return LinearMap(self.params, dict(diagonals), level=level, scale=scale, baby=baby)
+
+    def times_i(self, ct: Ciphertext) -> Ciphertext:
+        """i at scale 1 is the monomial X^(N/2): no level, no noise."""
+        if self._imaginary is None:
+            self._imaginary = self.params.encode(np.full(self.params.slots, 1j), scale=1.0)
+        return self._mul_plain(ct, self._imaginary)
+
+    def each(self, task: Callable[[EncryptedEngine, Item], Result], items: Sequence[Item]) -> list[Result]:
+        """Independent tasks beside each other, one thread each: native operations do not hold the interpreter's lock.
+
+        Operations on one thread waste nothing on waiting for each other, as those on several do.
+        """
+        if self.threads == 1 or len(items) < 2:
+            return [task(self, item) for item in items]
+        single = EncryptedEngine(self.params, self._keys)
+        with ThreadPoolExecutor(self.threads) as pool:
+            return list(pool.map(lambda item: task(single, item), items))
 
     def note_bound(self, ct: Ciphertext, bound: FloatArray | float) -> Ciphertext:
         """Bounds matter to the simulator only."""

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from tacit.backends.ckks.ordering import (
+    ColumnOrderStage,
+    LeafStage,
+    OrderStage,
+    PathStage,
+    VoteStage,
+    run_column_order,
+    run_leaves,
+    run_order,
+    run_path,
+    run_votes,
+)
 from tacit.backends.ckks.polynomial import Leaf, Split, recipe
 from tacit.backends.ckks.program import (
     ColumnStage,
-    CompareStage,
-    LeafStage,
     MapStage,
-    PathStage,
     PolynomialStage,
     ProductStage,
     Program,
-    QuadraticMapStage,
     SquareStage,
     Stage,
     SumStage,
@@ -35,8 +43,8 @@ Observer = Callable[[int, Stage], None]
 Watcher = Callable[[int, Stage, list[Ciphertext]], None]
 """Called with the position, the stage, and the ciphertexts that it made."""
 
-_UNIT = 1.0 + 2.0**-5
-"""A bound on products of comparisons, which are in [0, 1] up to the error of a comparison."""
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class Engine(Protocol):
@@ -60,6 +68,8 @@ class Engine(Protocol):
     def mul_const(self, ct: Ciphertext, constant: float, *, scale: float) -> Ciphertext: ...
     def mul_relin_rescale(self, a: Ciphertext, b: Ciphertext) -> Ciphertext: ...
     def square_relin_rescale(self, ct: Ciphertext) -> Ciphertext: ...
+    def times_i(self, ct: Ciphertext) -> Ciphertext: ...
+    def each(self, task: Callable[[Self, Item], Result], items: Sequence[Item]) -> list[Result]: ...
     def rescale(self, ct: Ciphertext) -> Ciphertext: ...
     def drop_level(self, ct: Ciphertext, level: int) -> Ciphertext: ...
     def conjugate(self, ct: Ciphertext) -> Ciphertext: ...
@@ -77,7 +87,6 @@ class Executor:
         self.program = program
         self.engine = engine
         self.maps: dict[int, Any] = {}
-        self.square_maps: dict[int, Any] = {}
         self.biases: dict[int, Any] = {}
         scales = [program.scale]
         for position, stage in enumerate(program.stages):
@@ -105,23 +114,9 @@ class Executor:
             return scale * scale / engine.q[stage.level]
         if isinstance(stage, ProductStage):
             return scales[0] * scales[1] / engine.q[stage.level]
-        if isinstance(stage, QuadraticMapStage):
-            self._encode_quadratic(position, stage, scale)
-            return scale
-        if isinstance(stage, CompareStage):
-            return stage.polynomials[-1].scale
-        return stage.scale
-
-    def _encode_quadratic(self, position: int, stage: QuadraticMapStage, scale: float) -> None:
-        engine, level = self.engine, stage.level - 1
-        self.maps[position] = engine.linear_map(
-            stage.map.diagonals, level=level, scale=stage.scale, baby=stage.map.baby
-        )
-        self.square_maps[position] = engine.linear_map(
-            stage.squares.diagonals, level=level, scale=stage.square_scale, baby=stage.squares.baby
-        )
-        result = scale * stage.scale / engine.q[level]
-        self.biases[position] = engine.encode(stage.map.bias, level=level - 1, scale=result)
+        if isinstance(stage, OrderStage):
+            return (4 if stage.last else 2) * scale * scale / engine.q[stage.level]
+        return stage.scale if isinstance(stage, PolynomialStage | VoteStage) else scale
 
     def run(
         self,
@@ -145,7 +140,6 @@ class _Run:
         self.program = executor.program
         self.engine = engine
         self._maps = executor.maps
-        self._square_maps = executor.square_maps
         self._biases = executor.biases
 
     def run(
@@ -186,14 +180,16 @@ class _Run:
                 engine.mul_relin_rescale(engine.drop_level(a, stage.level), engine.drop_level(b, stage.level))
                 for a, b in pairs
             ]
+        if isinstance(stage, OrderStage):
+            return [run_order(engine, stage, values[0])]
         if isinstance(stage, PathStage):
-            return [self._path(stage, values[0])]
-        if isinstance(stage, QuadraticMapStage):
-            return [self._quadratic(position, stage, values[0])]
-        if isinstance(stage, CompareStage):
-            return self._compare(stage, values)
+            return [run_path(engine, stage, values[0])]
+        if isinstance(stage, ColumnOrderStage):
+            return run_column_order(engine, stage, values)
         if isinstance(stage, LeafStage):
-            return self._leaves(stage, values)
+            return run_leaves(engine, stage, values)
+        if isinstance(stage, VoteStage):
+            return run_votes(engine, stage, values)
         return [self._polynomial(stage, ct) for ct in values]
 
     def _sum(self, position: int, stage: SumStage, terms: Sequence[Ciphertext]) -> Ciphertext:
@@ -220,65 +216,6 @@ class _Run:
             result = engine.add_plain(_relabel(result, bias.scale), bias)
         result = engine.note_bound(result, stage.bound)
         return engine.absorb(result, stage.absorbs) if stage.absorbs else result
-
-    def _quadratic(self, position: int, stage: QuadraticMapStage, ct: Ciphertext) -> Ciphertext:
-        engine, bias = self.engine, self._biases[position]
-        ct = engine.drop_level(ct, stage.level)
-        square = engine.note_bound(engine.square_relin_rescale(ct), _UNIT)
-        linear = engine.linear(engine.drop_level(ct, stage.level - 1), self._maps[position])
-        result = engine.add(
-            _relabel(linear, bias.scale),
-            _relabel(engine.linear(square, self._square_maps[position]), bias.scale),
-        )
-        if stage.map.folds:
-            result = engine.rotate_sum(result, stage.map.folds)
-        return engine.note_bound(engine.add_plain(result, bias), stage.bound)
-
-    def _path(self, stage: PathStage, ct: Ciphertext) -> Ciphertext:
-        engine = self.engine
-        ct = engine.drop_level(ct, stage.level)
-        return engine.note_bound(engine.mul_relin_rescale(ct, engine.rotate(ct, stage.rotation)), _UNIT)
-
-    def _compare(self, stage: CompareStage, features: list[Ciphertext]) -> list[Ciphertext]:
-        engine = self.engine
-        results = []
-        for feature, threshold in zip(stage.features, stage.thresholds, strict=True):
-            ct = engine.drop_level(features[feature], stage.level)
-            # The same polynomials read at twice the scale hold half the values: no level is spent on the factor.
-            ct = engine.add_const(ct.with_scale(2 * ct.scale), -threshold / 2)
-            ct = engine.absorb(engine.note_bound(ct, 1.0), stage.absorbs)
-            for polynomial in stage.polynomials:
-                ct = self._polynomial(polynomial, ct)
-            results.append(ct)
-        return results
-
-    def _leaves(self, stage: LeafStage, comparisons: list[Ciphertext]) -> list[Ciphertext]:
-        engine = self.engine
-        known: dict[tuple[tuple[int, bool], ...], Ciphertext] = {}
-
-        def product(path: tuple[tuple[int, bool], ...]) -> Ciphertext:
-            if path not in known:
-                if len(path) == 1:
-                    comparison, holds = path[0]
-                    ct = engine.drop_level(comparisons[comparison], stage.level)
-                    if not holds:
-                        ct = engine.add_const(engine.mul_const(ct, -1.0, scale=1.0), 1.0)
-                else:
-                    half = 1 << ((len(path) - 1).bit_length() - 1)
-                    left, right = product(path[:half]), product(path[half:])
-                    level = min(left.level, right.level)
-                    ct = engine.mul_relin_rescale(
-                        engine.drop_level(left, level), engine.drop_level(right, level)
-                    )
-                known[path] = engine.note_bound(ct, _UNIT)
-            return known[path]
-
-        leaves = [product(path) for path in stage.paths]
-        squares = [
-            engine.note_bound(engine.square_relin_rescale(engine.drop_level(leaf, stage.end + 1)), _UNIT)
-            for leaf in leaves
-        ]
-        return [engine.drop_level(ct, stage.end).with_scale(stage.scale) for ct in (*leaves, *squares)]
 
     def _columns(self, stage: ColumnStage, registers: Sequence[list[Ciphertext]]) -> list[Ciphertext]:
         engine, scale = self.engine, registers[0][0].scale

@@ -224,9 +224,11 @@ class ColumnLayout:
         """Samples that one request carries."""
         return self.slots * (2 if self.is_complex else 1)
 
-    def pack(self, batch: FloatArray) -> FloatArray | npt.NDArray[np.complex128]:
+    def pack(self, batch: FloatArray | npt.NDArray[np.complex128]) -> FloatArray | npt.NDArray[np.complex128]:
         """(samples, size) → (size, slots)."""
-        columns = np.ascontiguousarray(batch.T)
+        if np.iscomplexobj(batch):
+            return np.ascontiguousarray(batch.T, dtype=np.complex128)
+        columns = np.ascontiguousarray(batch.T.real)
         if not self.is_complex:
             return columns
         packed = np.empty((columns.shape[0], self.slots), dtype=np.complex128)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,8 @@ from tacit.backends.ckks.work import Shape, Work
 __all__ = ["Ledger", "Meter", "MeteredCiphertext", "MeteredMap"]
 
 FloatArray = npt.NDArray[np.float64]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass
@@ -181,6 +183,24 @@ class Meter:
 
     def conjugate(self, ct: MeteredCiphertext) -> MeteredCiphertext:
         return self.rotate(ct, 0)
+
+    def times_i(self, ct: MeteredCiphertext) -> MeteredCiphertext:
+        self.spend(self.price("sum", ct.level, Shape.sum))
+        return self.fresh(ct.level, ct.scale)
+
+    def each(self, task: Callable[[Meter, Item], Result], items: Sequence[Item]) -> list[Result]:
+        """Tasks on one thread each: all of them over the number of threads, or the longest one."""
+        if self.threads == 1 or len(items) < 2:
+            return [task(self, item) for item in items]
+        single = Meter(self.log_n, self.q, self.specials, machine=self.machine)
+        single.resident, single.ledger = self.resident, self.ledger
+        results, longest = [], 0.0
+        for item in items:
+            before = single.seconds
+            results.append(task(single, item))
+            longest = max(longest, single.seconds - before)
+        self.spend(max(single.seconds / self.threads, longest))
+        return results
 
     def linear(
         self, ct: MeteredCiphertext, linear_map: MeteredMap, *, rescale: bool = True

@@ -111,9 +111,8 @@ class Owner:
         if not isinstance(plan.input, ColumnLayout):
             vectors: list[npt.NDArray[Any]] = [plan.input.pack(unit) for unit in units]
         else:
-            padded = np.empty((plan.batch, plan.features))
-            padded[: len(units)] = units
-            padded[len(units) :] = plan.region.normalise(plan.region.mean)
+            filler = np.atleast_2d(plan.region.normalise(plan.region.mean))
+            padded = np.concatenate([units, np.repeat(filler, plan.batch - len(units), axis=0)])
             vectors = list(plan.input.pack(padded))
         ciphertexts = [
             self._secret.encrypt(self._params.encode(vector, level=plan.level, scale=plan.scale)).to_bytes()

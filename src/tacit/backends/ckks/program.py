@@ -9,18 +9,15 @@ import numpy.typing as npt
 
 from tacit.backends.ckks.layout import ColumnLayout, ReplicatedLayout, WindowLayout
 from tacit.backends.ckks.linear import SlotMap
+from tacit.backends.ckks.ordering import ColumnOrderStage, LeafStage, OrderStage, PathStage, VoteStage
 from tacit.backends.ckks.polynomial import recipe
 
 __all__ = [
     "ColumnStage",
-    "CompareStage",
-    "LeafStage",
     "MapStage",
-    "PathStage",
     "PolynomialStage",
     "ProductStage",
     "Program",
-    "QuadraticMapStage",
     "SquareStage",
     "Stage",
     "SumStage",
@@ -106,58 +103,6 @@ class PolynomialStage:
     name: str = ""
 
 
-@dataclass(frozen=True, eq=False)
-class CompareStage:
-    """One ciphertext per feature → one per comparison: whether units[features[c]] > thresholds[c], 1 or 0.
-
-    Each takes (unit - threshold)/2, at ``level``, through ``polynomials``. ``absorbs``: noise of the argument.
-    """
-
-    features: tuple[int, ...]
-    thresholds: tuple[float, ...]
-    level: int
-    polynomials: tuple[PolynomialStage, ...]
-    absorbs: float
-
-
-@dataclass(frozen=True, eq=False)
-class PathStage:
-    """x → x · rotate(x, rotation), one level: factors that lie ``rotation`` slots apart."""
-
-    rotation: int
-    level: int
-
-
-@dataclass(frozen=True, eq=False)
-class LeafStage:
-    """Comparisons → leaves, then their squares: products along paths, shared between leaves.
-
-    ``paths``: for each leaf (comparison, whether it holds) from the root down. Results are at ``end``, read at the
-    ``scale`` of the comparisons: ``corrections`` (2·leaves,) are the factors by which they are too small for that.
-    """
-
-    paths: tuple[tuple[tuple[int, bool], ...], ...]
-    level: int
-    end: int
-    scale: float
-    corrections: FloatArray
-
-
-@dataclass(frozen=True, eq=False)
-class QuadraticMapStage:
-    """x → map·x + squares·x², folded and shifted as ``map`` says; two levels, ``level`` is that of x.
-
-    ``scale``, ``square_scale``: of the diagonals. ``bound``: (slots,) on |result|.
-    """
-
-    map: SlotMap
-    squares: SlotMap
-    level: int
-    scale: float
-    square_scale: float
-    bound: FloatArray
-
-
 Stage = (
     MapStage
     | SumStage
@@ -165,10 +110,11 @@ Stage = (
     | SquareStage
     | ProductStage
     | PolynomialStage
-    | CompareStage
+    | OrderStage
     | PathStage
+    | ColumnOrderStage
     | LeafStage
-    | QuadraticMapStage
+    | VoteStage
 )
 
 
@@ -207,17 +153,15 @@ class Program:
                 use(stage.map.folds, stage.level - 1 if stage.rescale else stage.level)
             elif isinstance(stage, SumStage):
                 use(stage.folds, stage.level)
-            elif isinstance(stage, PathStage):
+            elif isinstance(stage, OrderStage | PathStage):
                 use((stage.rotation,), stage.level)
-            elif isinstance(stage, QuadraticMapStage):
-                use(stage.map.rotations + stage.squares.rotations, stage.level - 1)
-                use(stage.map.folds, stage.level - 2)
         return dict(sorted(levels.items()))
 
     def conjugate(self) -> int | None:
         """Highest level at which a real part is taken, ``None`` where none is."""
-        maps = [s for s in self.stages if isinstance(s, MapStage) and s.map.real_part]
-        return max((s.level - s.rescale for s in maps), default=None)
+        levels = [s.level - s.rescale for s in self.stages if isinstance(s, MapStage) and s.map.real_part]
+        levels += [s.level for s in self.stages if isinstance(s, OrderStage | ColumnOrderStage)]
+        return max(levels, default=None)
 
     def relinearize(self) -> int | None:
         """Highest level at which two ciphertexts are multiplied, ``None`` where none are."""
@@ -226,8 +170,6 @@ class Program:
             if isinstance(stage, PolynomialStage):
                 if recipe(stage.series).multiplications:
                     levels.append(stage.level)
-            elif isinstance(
-                stage, SquareStage | ProductStage | PathStage | QuadraticMapStage | CompareStage | LeafStage
-            ):
+            elif isinstance(stage, SquareStage | ProductStage | OrderStage | PathStage | ColumnOrderStage):
                 levels.append(stage.level)
         return max(levels, default=None)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tacit.backends.base import Sight
+from tacit.backends.ckks.codes import KNOTS, MAX_BITS, Codes
 from tacit.backends.ckks.envelope import read_cbor
 from tacit.backends.ckks.layout import ColumnLayout, ReplicatedLayout, WindowLayout
 from tacit.backends.ckks.region import Region
@@ -60,7 +61,8 @@ class PublicPlan:
     the decrypted values, in the order of ``tail``'s inputs. ``error_bound``: promised for the primary output.
 
     ``doubt``: for models that compare, the limit of the last decrypted value, which is no score: samples above it are
-    not within the bound. ``margin``: the comparison margin, of half the range of a comparison's argument.
+    not within the bound. ``margin``: how close to a threshold that can be, over half the range of a feature; ``None``
+    where no value can be too close.
     """
 
     model: str
@@ -151,7 +153,7 @@ class PublicPlan:
                 "radius": _bytes(self.region.radius),
                 "mean": _bytes(self.region.mean),
                 "ball": float(self.region.ball),
-                "knots": None if self.region.knots is None else _bytes(self.region.knots),
+                "codes": None if self.region.codes is None else _codes_to_dict(self.region.codes),
                 "low": _bytes(self.low),
                 "high": _bytes(self.high),
                 "slot_noise": float(self.slot_noise),
@@ -207,7 +209,7 @@ def _read(fields: dict[str, Any]) -> PublicPlan:
         _array(fields["radius"]),
         _array(fields["mean"]),
         _positive(fields["ball"]),
-        None if fields["knots"] is None else _array(fields["knots"]).reshape(centre.size, -1),
+        None if fields["codes"] is None else _codes_from_dict(fields["codes"]),
     )
     plan = PublicPlan(
         model=_text(fields["model"]),
@@ -272,7 +274,7 @@ def _check(plan: PublicPlan) -> None:
     region = plan.region
     if any(a.size != plan.features for a in (region.centre, region.radius, region.mean)):
         raise ShapeError("the region of the plan does not fit its input shape")
-    if plan.input.size != plan.features or (region.radius <= 0).any():
+    if plan.input.size != region.columns or (region.radius <= 0).any():
         raise ShapeError("the input layout or the region of the plan is not valid")
     if plan.low.size != plan.output.size or plan.high.size != plan.output.size:
         raise ShapeError("the range of the results does not fit the output layout")
@@ -286,12 +288,45 @@ def _check(plan: PublicPlan) -> None:
         raise ModelError(f"the tail of the plan makes more than {MAX_TAIL_NUMBERS} numbers of one request")
     if any(name not in plan.tail.public_constants for name in plan.tail.constants):
         raise ModelError("the tail of the plan holds a constant that is not public")
-    if region.knots is not None and not (region.knots.shape[1] >= 2 and (np.diff(region.knots) > 0).all()):
-        raise ShapeError("the knots of the plan's region do not ascend")
+    if region.codes is not None and region.codes.features != plan.features:
+        raise ShapeError("the codes of the plan do not fit its input shape")
     if sum(value.features for value in plan.tail.inputs) != plan.scores:
         raise ShapeError("the tail of the plan does not take what the program gives")
     if any(value.shape[:1] != (None,) or value.dtype != "float64" for value in plan.tail.inputs):
         raise ShapeError("the tail of the plan takes float batches")
+
+
+def _codes_to_dict(codes: Codes) -> dict[str, Any]:
+    return {
+        "group": codes.group,
+        "paired": codes.paired,
+        "digits": codes.digits.tolist(),
+        "decimals": codes.decimals.tolist(),
+        "first": codes.first.tolist(),
+        "count": codes.count.tolist(),
+        "single": codes.single.tolist(),
+        "bits": codes.bits,
+        "knots": _bytes(codes.knots),
+    }
+
+
+def _codes_from_dict(fields: dict[str, Any]) -> Codes:
+    def integers(name: str, low: int, high: int) -> npt.NDArray[np.int64]:
+        return np.array([_integer(value, low, high) for value in fields[name]], dtype=np.int64)
+
+    if type(fields["paired"]) is not bool or any(type(value) is not bool for value in fields["single"]):
+        raise InvalidParameterError("the codes of the plan are not valid")
+    return Codes(
+        group=_integer(fields["group"], 1, 2),
+        paired=fields["paired"],
+        digits=integers("digits", 1, 2 * MAX_BITS),
+        decimals=integers("decimals", -1, 16),
+        first=integers("first", -(1 << 52), 1 << 52),
+        count=integers("count", 1, 1 << MAX_BITS),
+        single=np.array(fields["single"], dtype=np.bool_),
+        bits=_integer(fields["bits"], 1, MAX_BITS),
+        knots=_array(fields["knots"]).reshape(-1, KNOTS),
+    )
 
 
 def _layout_to_dict(layout: ReplicatedLayout | WindowLayout | ColumnLayout) -> dict[str, Any]:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from tacit.backends.ckks.codes import Codes, make_codes
 from tacit.errors import DataError, DataRangeError
 
-__all__ = ["Region", "calibrate", "calibrate_ranks"]
+__all__ = ["Region", "calibrate", "calibrate_codes"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -24,53 +25,42 @@ BALL_MARGIN = {"exact": 2.0, "approximate": 1.25}
 COMMENSURATE = 4.0
 """Features (pixels, standardised columns) share one box if it is at most this many times wider than the median."""
 
-KNOTS = 33
-"""Knots of the map from a feature to its units, where there is one."""
-LINEAR_SHARE = 0.25
-"""Part of that map that follows the values themselves, so that it is never steeper than ranks make it, nor flat."""
-
 
 @dataclass(frozen=True, eq=False)
 class Region:
     """All x with |x_j - centre_j| <= radius_j for every feature j, and ‖(x - mean) / radius‖₂ <= ball.
 
-    Arrays are (features,) float64; every radius is positive. ``knots``: (features, knots) ascending, from one end
-    of the box to the other, where inputs are warped for models that only compare them (`calibrate_ranks`); else
-    ``None``.
+    Arrays are (features,) float64; every radius is positive. ``codes``: of the features, for models that only compare
+    them; else ``None``.
     """
 
     centre: FloatArray
     radius: FloatArray
     mean: FloatArray
     ball: float
-    knots: FloatArray | None = None
+    codes: Codes | None = None
 
     @property
     def features(self) -> int:
         return int(self.centre.size)
 
-    def normalise(self, x: FloatArray) -> FloatArray:
-        """(samples, features) → the same, in units of the box: every entry of a sample of the region is in [-1, 1].
+    @property
+    def columns(self) -> int:
+        """Numbers that are encrypted for a sample."""
+        return self.features if self.codes is None else self.codes.columns
 
-        With knots by the piecewise linear, increasing map that takes them to equally spaced points.
+    def normalise(self, x: FloatArray) -> FloatArray | npt.NDArray[np.complex128]:
+        """(samples, features) → (samples, columns): what is encrypted of samples of the region.
+
+        In units of the box, every entry is in [-1, 1]; with codes, digits of the features.
         """
-        if self.knots is None:
-            units: FloatArray = (x - self.centre) / self.radius
-            return units
-        x = np.atleast_2d(x)
-        return np.stack([self.warp(x[:, j], j) for j in range(self.features)], axis=1)
-
-    def warp(self, values: FloatArray, feature: int) -> FloatArray:
-        """Values of one feature in units of the box, by the knots; what lies outside goes to ±1."""
-        if self.knots is None:
-            inside: FloatArray = np.clip((values - self.centre[feature]) / self.radius[feature], -1.0, 1.0)
-            return inside
-        points = np.linspace(-1.0, 1.0, self.knots.shape[1])
-        warped: FloatArray = np.interp(values, self.knots[feature], points)
-        return warped
+        if self.codes is not None:
+            return self.codes.columns_of(np.atleast_2d(x))
+        units: FloatArray = (x - self.centre) / self.radius
+        return units
 
     def check(self, x: FloatArray) -> None:
-        """Raises ``DataRangeError`` naming the first sample and feature outside. ``x``: (samples, features) finite."""
+        """Raises ``DataRangeError`` naming a sample and feature outside. ``x``: (samples, features) finite."""
         outside = np.abs(x - self.centre) > self.radius * (1 + 1e-12)
         if outside.any():
             sample, feature = (int(i) for i in np.argwhere(outside)[0])
@@ -87,6 +77,8 @@ class Region:
                 f"sample {sample} is outside the calibrated region; feature {feature} deviates most (counted from 0)",
                 hint="recalibrate the plan with samples like this one, or leave the sample out",
             )
+        if self.codes is not None:
+            self.codes.check(x)
 
 
 def calibrate(data: FloatArray, *, exact: bool) -> Region:
@@ -111,23 +103,15 @@ def calibrate(data: FloatArray, *, exact: bool) -> Region:
     return Region(centre, radius, mean, max(ball, 1e-6))
 
 
-def calibrate_ranks(data: FloatArray) -> Region:
-    """The box around calibration data (samples, features) with knots, for models that only compare inputs.
+def calibrate_codes(
+    data: FloatArray, *, bits: int, group: int = 2, paired: bool = False, digits: int | None = None
+) -> Region:
+    """The box around calibration data (samples, features) with codes, for models that only compare inputs.
 
-    An increasing map of a feature changes no comparison with a threshold that is mapped with it. This one follows the
-    ranks of the distinct calibration values, so that values lie as far from each other, in units of the box, as they
-    can: a comparison margin of m units is missed by about m·rows values however a feature is distributed.
+    ``bits``, ``group``, ``paired``, ``digits``: as `make_codes` takes them.
     """
     box = calibrate(data, exact=False)
     low, high = box.centre - box.radius, box.centre + box.radius
-    knots = np.empty((box.features, KNOTS))
-    for j in range(box.features):
-        distinct = np.unique(data[:, j])
-        points = np.concatenate([[low[j]], distinct, [high[j]]])
-        ranks = np.linspace(0.0, 1.0, len(points))
-        values = (points - low[j]) / (high[j] - low[j])
-        position = (1 - LINEAR_SHARE) * ranks + LINEAR_SHARE * values
-        knots[j] = np.interp(np.linspace(0.0, 1.0, KNOTS), position, points)
-        knots[j, 0], knots[j, -1] = low[j], high[j]
     whole_box = float(np.linalg.norm(1 + np.abs(box.centre - box.mean) / box.radius))
-    return Region(box.centre, box.radius, box.mean, max(whole_box, 1e-6), knots)
+    codes = make_codes(data, low, high, bits=bits, group=group, paired=paired, digits=digits)
+    return Region(box.centre, box.radius, box.mean, max(whole_box, 1e-6), codes)

@@ -12,10 +12,10 @@ values are multiplied or mixed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,8 @@ __all__ = ["SampledCiphertext", "SampledEngine", "SampledMap", "SampledPlaintext
 
 Values = npt.NDArray[Any]
 FloatArray = npt.NDArray[np.float64]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 _SAME_SCALE = 2.0**-30
 """Relative difference of scales that the native evaluator takes for rounding."""
@@ -220,6 +222,12 @@ class SampledEngine:
         """Its noise is drawn unless it is added to ``ct`` itself, where only the real part matters."""
         switch = (self.noise.key_switch(ct.level) / ct.scale) ** 2
         return SampledCiphertext(np.conj(ct.values), ct.level, ct.scale, switch + ct.variance, mirrored=ct)
+
+    def times_i(self, ct: SampledCiphertext) -> SampledCiphertext:
+        return SampledCiphertext(1j * self._settled(ct), ct.level, ct.scale)
+
+    def each(self, task: Callable[[SampledEngine, Item], Result], items: Sequence[Item]) -> list[Result]:
+        return [task(self, item) for item in items]
 
     def rotate(self, ct: SampledCiphertext, k: int) -> SampledCiphertext:
         rolled = np.roll(self._settled(ct), -k, axis=0)

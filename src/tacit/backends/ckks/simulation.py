@@ -112,7 +112,8 @@ class Simulation:
                 values = self.engine.decrypt(results[0], width=plan.output.period).T
                 return read_packed(plan, values * (plan.unit + 0j))
             columns = np.concatenate([self.engine.decrypt(result) for result in results])
-            return read_columns(plan, columns.T * plan.unit)
+            values = columns.T * plan.unit
+            return read_columns(plan, values.real, values.imag if np.iscomplexobj(values) else None)
 
     def excess(self, data: FloatArray) -> list[float]:
         """For each stage the largest value over the bound that the plan has for it, 0 where it has none.
@@ -131,7 +132,7 @@ class Simulation:
             self.engine.noted = None
         return [max(ratios, default=0.0) for ratios in noted]
 
-    def _packed(self, units: FloatArray) -> Values:
+    def _packed(self, units: Values) -> Values:
         """(span, samples) of what the owner encrypts: one span of the input's layout."""
         padded = np.concatenate([np.zeros((len(units), 1)), units], axis=1).T
         if not self._is_complex:

@@ -7,10 +7,10 @@ anything is encrypted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,8 @@ ARGUMENT_NOISE = 0.005
 
 Slots = npt.NDArray[Any]
 FloatArray = npt.NDArray[np.float64]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,6 +232,12 @@ class Simulator:
     def conjugate(self, ct: SimulatedCiphertext) -> SimulatedCiphertext:
         conjugate = replace(ct, values=ct.values if self.worst_case else np.conj(ct.values))
         return self._noisier(conjugate, self.noise.key_switch(ct.level) / ct.scale)
+
+    def times_i(self, ct: SimulatedCiphertext) -> SimulatedCiphertext:
+        return ct if self.worst_case else replace(ct, values=1j * ct.values)
+
+    def each(self, task: Callable[[Simulator, Item], Result], items: Sequence[Item]) -> list[Result]:
+        return [task(self, item) for item in items]
 
     def rotate(self, ct: SimulatedCiphertext, k: int) -> SimulatedCiphertext:
         rolled = replace(
