@@ -153,3 +153,15 @@ def test_a_function_that_overflows_is_refused() -> None:
     for size in (250.0, 500.0, 1e6):
         with pytest.raises(PrecisionError, match="not finite"):
             candidate_of(graph, samples(20, 3) * size)
+
+
+def test_an_interval_far_from_zero_is_centred() -> None:
+    """exp on [-18, -2] is a polynomial of low degree; on [-18, 18] it would be e^18 large."""
+    builder = GraphBuilder("far")
+    hidden = builder.node("MatMul", builder.input("x", (None, 3)), builder.constant(4.0 * np.eye(3)))
+    shifted = builder.node("Sub", hidden, builder.constant(np.full(3, 10.0)))
+    graph = builder.finish(
+        [builder.node("MatMul", builder.node("Exp", shifted), builder.constant(np.full((3, 1), 100.0)))]
+    )
+    x = samples(40, 3)
+    assert_matches_reference(graph, x[:3], candidate_of(graph, x))

@@ -38,6 +38,8 @@ OBSERVED_MARGIN = 2.0
 """Observed ranges are this much wider than what the samples reach."""
 _HUGE = 1e100
 """Values and slopes from here on count as not finite: their squares would overflow."""
+_NARROW = 0.8
+"""An interval is centred where that makes it narrower by this factor at least."""
 _FLOOR = 0.25
 """No element's observed range is narrower than this part of the widest of its layer."""
 
@@ -183,6 +185,12 @@ def lower(part: Partition, region: Region, tolerance: float, observed: Observed 
     gains = _gains(part, ranges)
     inexact = sum(activation.kind not in EXACT for activation in part.activations)
     uniform = {a.reads[0] for a in part.activations if a.kind == "smooth"}
+    shiftable = uniform - {
+        read
+        for node in part.nodes
+        for read in node.reads
+        if not isinstance(node, Activation) or node.kind != "smooth"
+    }
     values = [_Scaled(region.radius, region.centre, np.zeros(region.features))]
     nodes: list[ScaledAffine | Step] = []
     unit = 1.0
@@ -193,6 +201,7 @@ def lower(part: Partition, region: Region, tolerance: float, observed: Observed 
             values.append(value)
             continue
         bias, error = _affine_image(node, values, region)
+        shift: FloatArray | None = None
         if made == len(part.nodes):
             bound = ranges[made].magnitude + error
             unit = 2.0 ** ceil(log2(max(float(bound.max()), 1e-300)))
@@ -202,16 +211,31 @@ def lower(part: Partition, region: Region, tolerance: float, observed: Observed 
             reach = np.maximum(reach, max(float(reach.max()) * 1e-3, 1e-9))
             if made in uniform:
                 reach = np.full_like(reach, float(reach.max()))
+            if made in shiftable:
+                reach, shift = _centred(ranges[made].widened(error), reach)
+                bias = bias if shift is None else bias - shift
             bound = reach
         matrices = tuple(
             scaled(scaled(matrix, columns=values[read].scale), rows=1 / reach)
             for read, matrix in zip(node.reads, node.matrices, strict=True)
         )
         nodes.append(ScaledAffine(node.reads, matrices, bias / reach, bound / reach, node.shape))
-        values.append(_Scaled(reach, None, error))
+        values.append(_Scaled(reach, shift, error))
     error = values[-1].error
     low, high = ranges[-1].low - error, ranges[-1].high + error
     return Model(tuple(nodes), low, high, error, unit, part.input_shape)
+
+
+def _centred(r: _Range, reach: FloatArray) -> tuple[FloatArray, FloatArray | None]:
+    """The half width and the middle of one interval for all elements, where that is much narrower than [-reach, reach].
+
+    Elsewhere ``reach`` and ``None``: an odd or even function keeps half of its coefficients at 0 around 0.
+    """
+    low, high = float(r.low.min()), float(r.high.max())
+    half = max((high - low) / 2 * _WIDEN, float(reach.max()) * 1e-3)
+    if half > _NARROW * float(reach.max()):
+        return reach, None
+    return np.full_like(reach, half), np.full_like(reach, (low + high) / 2)
 
 
 def _affine_image(affine: Affine, values: list[_Scaled], region: Region) -> tuple[FloatArray, FloatArray]:
@@ -260,10 +284,11 @@ def _step(
         found = approximate(activation.function, "relu", tolerance / max(worst, 1e-300))
         scale, own = reach, found.error * reach
     else:
-        width = float(reach[0])
+        width, shift = float(reach[0]), values[first].shift
+        middle = 0.0 if shift is None else float(shift[0])
         worst = float(gain.sum(axis=1).max(initial=0.0))
         found = approximate(
-            lambda t: activation.function(width * t), "smooth", tolerance / max(worst, 1e-300)
+            lambda t: activation.function(middle + width * t), "smooth", tolerance / max(worst, 1e-300)
         )
         if not found.series[1:].any():
             raise NoAdmissiblePlanError(
