@@ -15,7 +15,8 @@ TacitError                       base; ``code`` (stable), ``hint`` (what to do);
 ├── PlanError
 │   ├── NoAdmissiblePlanError    ``reasons``: one line per protection tried
 │   ├── PrecisionError           the promised bound cannot be met, or was not met
-│   │   └── PlanCheckError       a plan broke its promise on calibration samples: ``node``, ``excess``
+│   │   ├── PlanCheckError       a plan broke its promise on calibration samples: ``node``, ``excess``
+│   │   └── HiddenRangeError     hidden values of a sample left the ranges that the bound relies on
 │   └── DepthError               the graph is deeper than any secure parameter set allows
 ├── PeerError
 │   ├── PeerIncompatibleError    version, parameters or plan differ
@@ -32,6 +33,7 @@ __all__ = [
     "DataError",
     "DataRangeError",
     "DepthError",
+    "HiddenRangeError",
     "InsecureParameterError",
     "InternalError",
     "InvalidParameterError",
@@ -173,6 +175,12 @@ class PlanCheckError(PrecisionError):
         super().__init__(message, hint=hint)
         self.node = node
         self.excess = excess
+
+
+class HiddenRangeError(PrecisionError):
+    """Hidden values of a sample left the ranges of the calibration data, on which the promised bound relies."""
+
+    code = "hidden-range"
 
 
 class DepthError(PlanError):

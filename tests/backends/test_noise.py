@@ -44,9 +44,9 @@ def test_noise_is_within_what_is_promised(name: str, layout: str) -> None:
     slots: list[np.ndarray] = []
     read = owner._slots
 
-    def keep(part: bytes) -> np.ndarray:
-        slots.append(read(part))
-        return slots[-1]
+    def keep(part: bytes, scale: float) -> np.ndarray:
+        slots.append(read(part, scale) * owner.plan.unit)
+        return slots[-1] / owner.plan.unit
 
     owner._slots = keep  # type: ignore[method-assign]
     for row in x[:4]:

@@ -17,13 +17,15 @@ from tacit.backends.base import Cost, Declaration, Sight
 from tacit.backends.ckks.bound import tail_gain, worst_noise
 from tacit.backends.ckks.compiled import Compiled
 from tacit.backends.ckks.costs import predict
+from tacit.backends.ckks.flag import flag_noise
 from tacit.backends.ckks.forest import Forest, import_forest
 from tacit.backends.ckks.forest_search import plan_forest
 from tacit.backends.ckks.layout import ColumnLayout, power_of_two
 from tacit.backends.ckks.levels import MAX_LOG_QP, Chain, chains, moduli, schedule
+from tacit.backends.ckks.noise import NoiseModel
 from tacit.backends.ckks.partition import Partition, partition
 from tacit.backends.ckks.program import Program
-from tacit.backends.ckks.public import MAX_LATENCY_BATCH, PublicPlan
+from tacit.backends.ckks.public import MAX_LATENCY_BATCH, Flag, PublicPlan
 from tacit.backends.ckks.ranges import Model, Observed, lower
 from tacit.backends.ckks.region import Region, calibrate
 from tacit.backends.ckks.selection import Selection
@@ -43,9 +45,12 @@ ASSUMPTIONS = (
     "no circuit privacy: who holds the secret key may learn about the weights from the noise of many answers",
 )
 OBSERVED_ASSUMPTION = (
-    "ranges of hidden values are those of the calibration data times two, not proven for the whole region: the error "
-    "bound is promised for samples whose hidden values stay within them"
+    "ranges of hidden values are those of the calibration data times two, not proven for the whole region; a sample "
+    "that leaves them raises the range flag and gets no answer, unless it leaves so far that flag or scores wrap "
+    "around their moduli and come to lie where they look innocent"
 )
+MAX_FLAG_NOISE = 0.5
+"""Of a range flag, whose alarm is at 1 and which calibration samples keep below a quarter."""
 TOLERANCES = (1e-4, 1e-3, 1e-2, 3e-2, 0.1, 0.3)
 """Errors that are tried in turn when none is asked for, over the range of the calibrated scores."""
 APPROXIMATION_SHARE = 0.7
@@ -112,6 +117,7 @@ class CkksCandidate:
             tail=self.part.tail,
             doubt=self.slot_noise if isinstance(self.model, Selection) else None,
             margin=self.margin or None,
+            flag=_flag(program, chain),
             sights=self.declaration.sights,
             assumptions=self.declaration.assumptions,
         )
@@ -233,6 +239,8 @@ class CkksBackend:
             for chain in chains(model.depth, log_n, switches_keys=switches):
                 if layout == "latency" and widest > chain.slots:
                     continue
+                if model.watched and not chain.rescale_last:
+                    continue
                 q, _ = moduli(chain.log_n, chain.log_q, chain.log_p)
                 program, noise = _tried(model, chain, layout)
                 if noise is None:
@@ -258,6 +266,19 @@ class CkksBackend:
         return []
 
 
+def _flag(program: Program, chain: Chain) -> Flag | None:
+    """What the owner must know of a program's range flag. Raises ``PrecisionError`` where noise would drown it."""
+    stage = program.flag
+    if stage is None:
+        return None
+    q, p = moduli(chain.log_n, chain.log_q, chain.log_p)
+    model = NoiseModel(chain.log_n, tuple(map(float, q)), tuple(map(float, p)))
+    noise = flag_noise(model, stage, program.scale)
+    if noise > MAX_FLAG_NOISE:
+        raise PrecisionError(f"the noise of the range flag may be {noise:.2g} of its limit")
+    return Flag(stage.scale, 1.0 - noise, noise)
+
+
 def _layouts(batch: int) -> tuple[tuple[str, ...], ...]:
     """Packings in the order in which they are tried: a request of a few samples has no use for thousands of slots."""
     if batch < FEW_SAMPLES:
@@ -276,6 +297,7 @@ def _tried(model: Model, chain: Chain, layout: str) -> tuple[Program, float | No
     q, p = moduli(chain.log_n, chain.log_q, chain.log_p)
     program = schedule(model, chain, q, layout)
     try:
+        _flag(program, chain)
         return program, model.unit * worst_noise(program, chain, q, p)
     except PrecisionError:
         return program, None
@@ -378,6 +400,11 @@ def _declare(
     note = f"decrypts the scores and applies {', '.join(dict.fromkeys(tail))} itself" if tail else ""
     latency = not isinstance(program.input, ColumnLayout)
     rotations = program.rotations()
+    flagged: tuple[Sight, ...] = ()
+    if program.flag is not None:
+        flagged = (
+            Sight("range flag", ("owner",), "how near hidden values came to the ends of their ranges"),
+        )
     return Declaration(
         protection="ckks",
         variant="one sample a ciphertext" if latency else "one feature a ciphertext, one sample a slot",
@@ -390,6 +417,7 @@ def _declare(
             Sight("outputs", ("owner",)),
             Sight("scores", ("owner",), note),
             Sight("calibrated region", ("provider", "owner"), "box and mean of the features are in the plan"),
+            *flagged,
         ),
         assumptions=ASSUMPTIONS if observed is None else (*ASSUMPTIONS, OBSERVED_ASSUMPTION),
         parameters=(

@@ -39,6 +39,8 @@ def worst_noise(program: Program, chain: Chain, q: Sequence[int], p: Sequence[in
     ]
     with np.errstate(over="ignore", invalid="ignore"):
         results = Executor(program, simulator).run(fresh)
+        if program.flag is not None:
+            simulator.decrypt(results.pop())
         noise = max(float(np.hypot(result.noise, result.shared).max()) for result in results)
     if not np.isfinite(noise):
         raise PrecisionError("noise outgrows every value of this program")

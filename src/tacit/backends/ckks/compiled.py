@@ -16,7 +16,7 @@ from tacit.backends.ckks.levels import Chain, moduli, schedule
 from tacit.backends.ckks.matrix import Matrix, full
 from tacit.backends.ckks.program import Program
 from tacit.backends.ckks.public import PublicPlan
-from tacit.backends.ckks.ranges import Model, ScaledAffine, Step
+from tacit.backends.ckks.ranges import Model, ScaledAffine, Step, Watch
 from tacit.backends.ckks.selection import Selection, selection_from_fields, selection_to_fields
 from tacit.errors import MalformedMessageError, TacitError
 
@@ -88,6 +88,7 @@ def _model_to_fields(model: Model | Selection) -> dict[str, Any]:
         "unit": float(model.unit),
         "input_shape": list(model.input_shape),
         "nodes": [_node_to_list(node) for node in model.nodes],
+        "watched": [[watch.value, watch.squarings] for watch in model.watched],
     }
 
 
@@ -96,7 +97,8 @@ def _model_from_fields(fields: dict[str, Any]) -> Model | Selection:
     if "forest" in fields:
         return selection_from_fields(fields["forest"], low, high, error)
     nodes = tuple(_node_from_list(node) for node in fields["nodes"])
-    return Model(nodes, low, high, error, float(fields["unit"]), tuple(fields["input_shape"]))
+    watched = tuple(Watch(int(value), int(squarings)) for value, squarings in fields["watched"])
+    return Model(nodes, low, high, error, float(fields["unit"]), tuple(fields["input_shape"]), watched)
 
 
 def _check_shapes(model: Model | Selection, public: PublicPlan) -> None:
@@ -120,6 +122,10 @@ def _check_shapes(model: Model | Selection, public: PublicPlan) -> None:
         else:
             fits = len(read) == (1 if node.approximation else len(read)) <= 2 and len(set(read)) == 1
             widths.append(read[0])
+    for watch in model.watched:
+        fits = (
+            fits and 0 < watch.value < len(model.nodes) and 1 <= watch.squarings < model.levels[watch.value]
+        )
     if not fits or widths[-1] != public.output.size:
         raise MalformedMessageError("the bundle is not valid: its shapes do not fit each other")
 

@@ -42,7 +42,7 @@ def predict(
     """The cost of one request of ``batch`` samples."""
     latency = not isinstance(program.input, ColumnLayout)
     inputs = 1 if latency else program.input.size
-    outputs = 1 if latency else program.output.size
+    outputs = (1 if latency else program.output.size) + (program.flag is not None)
     repeats = batch if latency else 1
     meter = Meter(chain.log_n, q, len(chain.log_p), machine=machine, threads=threads)
     executor = Executor(program, meter)

@@ -8,6 +8,7 @@ from typing import Any, Protocol, Self, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from tacit.backends.ckks.flag import raise_flag
 from tacit.backends.ckks.ordering import (
     ColumnOrderStage,
     LeafStage,
@@ -23,6 +24,7 @@ from tacit.backends.ckks.ordering import (
 from tacit.backends.ckks.polynomial import Leaf, Split, recipe
 from tacit.backends.ckks.program import (
     ColumnStage,
+    FlagStage,
     MapStage,
     PolynomialStage,
     ProductStage,
@@ -126,7 +128,7 @@ class Executor:
         observe: Observer | None = None,
         watch: Watcher | None = None,
     ) -> list[Ciphertext]:
-        """Ciphertexts of the program's input layout → ciphertexts of its output layout, at level 0.
+        """Ciphertexts of the program's input layout → ciphertexts of its output layout, at level 0; then its flag.
 
         ``engine``: one of the same parameters that holds keys; by default the one that encoded the program.
         """
@@ -182,6 +184,8 @@ class _Run:
             ]
         if isinstance(stage, OrderStage):
             return [run_order(engine, stage, values[0])]
+        if isinstance(stage, FlagStage):
+            return raise_flag(engine, stage, registers)
         if isinstance(stage, PathStage):
             return [run_path(engine, stage, values[0])]
         if isinstance(stage, ColumnOrderStage):

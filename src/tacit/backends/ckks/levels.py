@@ -14,10 +14,13 @@ from math import ceil
 import numpy as np
 import numpy.typing as npt
 
+from tacit.backends.ckks.flag import flag_scale
 from tacit.backends.ckks.layout import ColumnLayout, ReplicatedLayout, WindowLayout
+from tacit.backends.ckks.noise import NoiseModel
 from tacit.backends.ckks.placement import Placement, place
 from tacit.backends.ckks.program import (
     ColumnStage,
+    FlagStage,
     MapStage,
     PolynomialStage,
     ProductStage,
@@ -27,7 +30,7 @@ from tacit.backends.ckks.program import (
     SumStage,
 )
 from tacit.backends.ckks.ranges import Model, ScaledAffine, Step
-from tacit.errors import DepthError
+from tacit.errors import DepthError, PrecisionError
 
 __all__ = ["MAX_LOG_QP", "Chain", "chains", "moduli", "schedule"]
 
@@ -143,6 +146,8 @@ class _Schedule:
         output: ReplicatedLayout | ColumnLayout = ColumnLayout(results, slots, is_complex=model.is_affine)
         if self.placement:
             source, output = self.placement.source, ReplicatedLayout.plain(results, slots)
+        score_scale = self.scale[-1]
+        self._watch()
         chained = all(read == (position,) for position, read in enumerate(self.reads))
         return Program(
             tuple(self.stages),
@@ -150,9 +155,31 @@ class _Schedule:
             output,
             len(self.q) - 1,
             self.nominal,
-            self.scale[-1],
+            score_scale,
             () if chained else tuple(self.reads),
         )
+
+    def _watch(self) -> None:
+        """The range flag, after everything else. Raises ``PrecisionError`` where the chain has no level for it."""
+        watched = self.model.watched
+        if not watched:
+            return
+        if not self.chain.rescale_last:
+            raise PrecisionError("a range flag needs a level after the results")
+        spans = tuple(self._span(watch.value) for watch in watched)
+        _, p = moduli(self.chain.log_n, self.chain.log_q, self.chain.log_p)
+        scale = flag_scale(NoiseModel(self.chain.log_n, self.q, p))
+        registers = tuple(self.register[watch.value] for watch in watched)
+        terms = max(max(spans), *(self.model.sizes[watch.value] for watch in watched))
+        stage = FlagStage(tuple(watch.squarings for watch in watched), spans, terms, scale)
+        self._add(stage, (self.register[-1], *registers))
+
+    def _span(self, value: int) -> int:
+        """Slots after which an affine map's result repeats; 1 for columns."""
+        if self.placement is None:
+            return 1
+        index = sum(isinstance(node, ScaledAffine) for node in self.model.nodes[: value - 1])
+        return self.placement.maps[index][0].output.span
 
     def _add(self, stage: Stage, registers: tuple[int, ...]) -> int:
         self.stages.append(stage)

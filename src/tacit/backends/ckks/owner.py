@@ -17,6 +17,7 @@ from tacit.backends.ckks.layout import ColumnLayout, ReplicatedLayout
 from tacit.backends.ckks.public import PublicPlan
 from tacit.backends.ckks.scores import Scores, read_columns, read_packed, run_tail, table
 from tacit.errors import (
+    HiddenRangeError,
     MalformedMessageError,
     PeerIncompatibleError,
     PeerMisbehavedError,
@@ -137,10 +138,11 @@ class Owner:
         """The answer to one of this owner's requests; every request is answered once.
 
         ``strict``: whether samples for which the bound cannot be promised, because a comparison of the model was too
-        close, are an error (after which the same response may be decrypted again without ``strict``); otherwise
-        they are marked in ``Answer.within_bound``. Raises ``MalformedMessageError`` for damaged bytes,
-        ``PeerIncompatibleError`` for an answer to another plan, key or request, and ``PrecisionError`` when the
-        result fails its checks; then no number is returned.
+        close or hidden values left their ranges, are an error (after which the same response may be decrypted again
+        without ``strict``); otherwise they are marked in ``Answer.within_bound``.
+        Raises ``MalformedMessageError`` for damaged bytes,
+        ``PeerIncompatibleError`` for an answer to another plan, key or request, ``HiddenRangeError`` where the plan's
+        flag is up, and ``PrecisionError`` when the result fails its checks; then no number is returned.
         """
         start = time.perf_counter()
         plan = self.plan
@@ -159,12 +161,19 @@ class Owner:
             )
         samples, encrypting, up = self._pending[request_id]
         parts = fields["ciphertexts"]
-        wanted = samples if plan.layout == "latency" else plan.output.size
+        is_packed, flags = plan.layout == "latency", int(plan.flag is not None)
+        wanted = samples * (1 + flags) if is_packed else plan.output.size + flags
         if not isinstance(parts, list) or len(parts) != wanted or not all(type(p) is bytes for p in parts):
             raise MalformedMessageError(f"the response must hold {wanted} ciphertexts")
-        slots = np.stack([self._slots(part) for part in parts])
-        scores = self._scores(slots, samples)
-        within_bound = scores.decided
+        scores = self._scores(parts, samples)
+        within_bound = scores.within_bound
+        if strict and not scores.inside.all():
+            raise HiddenRangeError(
+                f"hidden values of {int((~scores.inside).sum())} of {samples} samples leave the ranges of the "
+                "calibration data, on which the promised bound relies",
+                hint="recalibrate the plan with samples like these, leave them out, or pass `strict=False` to get all "
+                "answers, with these marked in `answer.within_bound`",
+            )
         if strict and not within_bound.all():
             raise PrecisionError(
                 f"{int((~within_bound).sum())} of {samples} samples have a value so close to a threshold of the "
@@ -190,32 +199,44 @@ class Owner:
         labels = None if label is None else outputs[label]
         return Answer.of(values, labels=labels, report=report, within_bound=within_bound)
 
-    def _slots(self, part: bytes) -> npt.NDArray[np.complex128]:
+    def _slots(self, part: bytes, wanted: float) -> npt.NDArray[np.complex128]:
+        """(slots,) of a decrypted part of the response, which must have the scale ``wanted``."""
         ciphertext = Ciphertext.from_bytes(self._params, part)
         if ciphertext.level or ciphertext.degree != 1:
             raise PeerMisbehavedError("a ciphertext of the response is not at the level of results")
-        wanted = self.plan.output_scale
         if abs(ciphertext.scale - wanted) > wanted * 2.0**-30:
             raise PeerMisbehavedError("a ciphertext of the response does not have the scale of the plan")
-        plaintext = self._secret.decrypt(ciphertext)
-        slots: npt.NDArray[np.complex128] = self._params.decode(plaintext) * self.plan.unit
+        slots: npt.NDArray[np.complex128] = self._params.decode(self._secret.decrypt(ciphertext))
+        if not np.isfinite(slots).all():
+            raise _failed()
         return slots
 
-    def _scores(self, slots: npt.NDArray[np.complex128], samples: int) -> Scores:
-        """The scores in decrypted slots, after every check that needs no clear model; padding is checked as well.
+    def _scores(self, parts: list[bytes], samples: int) -> Scores:
+        """The scores in encrypted parts, after every check that needs no clear model; padding is checked as well.
 
         Raises ``PrecisionError`` where an honest run cannot have made them.
         """
-        if not np.isfinite(slots).all():
-            raise _failed()
-        if isinstance(self.plan.output, ReplicatedLayout):
-            scores = read_packed(self.plan, slots)
+        plan = self.plan
+        is_packed, flags = isinstance(plan.output, ReplicatedLayout), None
+        if plan.flag is not None:
+            raised = parts[1::2] if is_packed else parts[-1:]
+            parts = parts[::2] if is_packed else parts[:-1]
+            flags = np.stack([self._slots(part, plan.flag.scale) for part in raised])
+        slots = np.stack([self._slots(part, plan.output_scale) for part in parts]) * plan.unit
+        if isinstance(plan.output, ReplicatedLayout):
+            scores = read_packed(plan, slots, flags)
         else:
-            imaginary = None if self.plan.output.is_complex else slots.imag.T
-            scores = read_columns(self.plan, self.plan.output.unpack(slots), imaginary)
+            imaginary = None if plan.output.is_complex else slots.imag.T
+            alarm = None if flags is None else flags[0].real
+            scores = read_columns(plan, plan.output.unpack(slots), imaginary, alarm)
         if not scores.plausible.all():
             raise _failed()
-        return Scores(scores.values[:samples], scores.decided[:samples], scores.plausible[:samples])
+        return Scores(
+            scores.values[:samples],
+            scores.decided[:samples],
+            scores.inside[:samples],
+            scores.plausible[:samples],
+        )
 
 
 def _failed() -> PrecisionError:

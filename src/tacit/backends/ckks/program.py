@@ -13,7 +13,9 @@ from tacit.backends.ckks.ordering import ColumnOrderStage, LeafStage, OrderStage
 from tacit.backends.ckks.polynomial import recipe
 
 __all__ = [
+    "FLAG_LEVEL",
     "ColumnStage",
+    "FlagStage",
     "MapStage",
     "PolynomialStage",
     "ProductStage",
@@ -21,9 +23,13 @@ __all__ = [
     "SquareStage",
     "Stage",
     "SumStage",
+    "fold_steps",
 ]
 
 FloatArray = npt.NDArray[np.float64]
+
+FLAG_LEVEL = 1
+"""Where the powers of a range flag meet and are folded; a rescale then brings the sum to its small scale."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,8 +109,24 @@ class PolynomialStage:
     name: str = ""
 
 
+@dataclass(frozen=True, eq=False)
+class FlagStage:
+    """The last stage where ranges are watched (`flag`): reads the results, then values in units of their ranges.
+
+    Makes the results and one ciphertext more: Σ v^(2^squarings) over the elements of each value. ``spans``: slots after
+    which each value repeats (1 for columns). ``terms``: slots or columns that are added up for one value, at most.
+    ``scale``: of the flag, at level 0.
+    """
+
+    squarings: tuple[int, ...]
+    spans: tuple[int, ...]
+    terms: int
+    scale: float
+
+
 Stage = (
     MapStage
+    | FlagStage
     | SumStage
     | ColumnStage
     | SquareStage
@@ -135,6 +157,12 @@ class Program:
     output_scale: float
     reads: tuple[tuple[int, ...], ...] = ()
 
+    @property
+    def flag(self) -> FlagStage | None:
+        """The range flag, which is the last of the results where there is one."""
+        last = self.stages[-1]
+        return last if isinstance(last, FlagStage) else None
+
     def sources(self, position: int) -> tuple[int, ...]:
         """The registers that a stage reads."""
         return self.reads[position] if self.reads else (position,)
@@ -153,6 +181,8 @@ class Program:
                 use(stage.map.folds, stage.level - 1 if stage.rescale else stage.level)
             elif isinstance(stage, SumStage):
                 use(stage.folds, stage.level)
+            elif isinstance(stage, FlagStage):
+                use(fold_steps(max(stage.spans), 1), FLAG_LEVEL)
             elif isinstance(stage, OrderStage | PathStage):
                 use((stage.rotation,), stage.level)
         return dict(sorted(levels.items()))
@@ -170,6 +200,13 @@ class Program:
             if isinstance(stage, PolynomialStage):
                 if recipe(stage.series).multiplications:
                     levels.append(stage.level)
+            elif isinstance(stage, FlagStage):
+                levels.append(FLAG_LEVEL + max(stage.squarings))
             elif isinstance(stage, SquareStage | ProductStage | OrderStage | PathStage | ColumnOrderStage):
                 levels.append(stage.level)
         return max(levels, default=None)
+
+
+def fold_steps(width: int, span: int) -> tuple[int, ...]:
+    """Rotations that add up what lies ``span`` slots apart in ``width`` slots, both powers of two; widest first."""
+    return tuple(span << i for i in reversed(range((width // span).bit_length() - 1)))

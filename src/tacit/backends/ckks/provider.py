@@ -128,7 +128,7 @@ class Provider:
             )
         inputs = [self._read(part) for part in parts]
         if latency:
-            results = [self._executor.run([ct], engine)[0] for ct in inputs]
+            results = [result for ct in inputs for result in self._executor.run([ct], engine)]
         else:
             results = self._executor.run(inputs, engine)
         return seal(

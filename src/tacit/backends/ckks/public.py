@@ -29,7 +29,7 @@ from tacit.errors import (
 from tacit.ir.graph import Graph
 from tacit.ir.text import from_text, to_text
 
-__all__ = ["MAX_LATENCY_BATCH", "PLAN_VERSION", "PublicPlan"]
+__all__ = ["MAX_LATENCY_BATCH", "PLAN_VERSION", "Flag", "PublicPlan"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -48,6 +48,18 @@ MAX_KEY_BYTES = 1 << 32
 """Evaluation keys that a plan may ask an owner to make: 4 GiB."""
 
 
+@dataclass(frozen=True)
+class Flag:
+    """The range flag (`flag`): one more ciphertext, at ``scale``, after the scores of a sample or of a batch.
+
+    Above ``limit`` hidden values of the sample left their ranges. ``noise``: bound on what making the flag added to it.
+    """
+
+    scale: float
+    limit: float
+    noise: float
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PublicPlan:
     """What both sides agree on; ``plan_id`` is its hash.
@@ -63,6 +75,7 @@ class PublicPlan:
     ``doubt``: for models that compare, the limit of the last decrypted value, which is no score: samples above it are
     not within the bound. ``margin``: how close to a threshold that can be, over half the range of a feature; ``None``
     where no value can be too close.
+    ``flag``: for models whose ranges were observed.
     """
 
     model: str
@@ -92,6 +105,7 @@ class PublicPlan:
     tail: Graph
     doubt: float | None = None
     margin: float | None = None
+    flag: Flag | None = None
     sights: tuple[Sight, ...] = ()
     assumptions: tuple[str, ...] = field(default=())
 
@@ -162,6 +176,9 @@ class PublicPlan:
                 "tail": to_text(self.tail),
                 "doubt": None if self.doubt is None else float(self.doubt),
                 "margin": None if self.margin is None else float(self.margin),
+                "flag": None
+                if self.flag is None
+                else [float(self.flag.scale), float(self.flag.limit), float(self.flag.noise)],
                 "sights": [[s.what, list(s.who), s.note] for s in self.sights],
                 "assumptions": list(self.assumptions),
             },
@@ -239,6 +256,7 @@ def _read(fields: dict[str, Any]) -> PublicPlan:
         tail=_tail(_text(fields["tail"])),
         doubt=None if fields["doubt"] is None else _positive(fields["doubt"]),
         margin=None if fields["margin"] is None else _positive(fields["margin"]),
+        flag=None if fields["flag"] is None else _flag(fields["flag"]),
         sights=tuple(
             Sight(_text(w), tuple(_text(r) for r in who), _text(n)) for w, who, n in fields["sights"]
         ),
@@ -282,6 +300,8 @@ def _check(plan: PublicPlan) -> None:
         raise InvalidParameterError("results of a plan are not complex")
     if isinstance(plan.input, ColumnLayout) and plan.batch != plan.input.samples:
         raise InvalidParameterError("the batch of the plan does not fit its layout")
+    if plan.flag is not None and not 0 <= log2(plan.flag.scale) < plan.log_q[0]:
+        raise InvalidParameterError("the scale of the plan's flag does not fit its parameters")
     if len(plan.tail.nodes) > MAX_TAIL_NODES or not plan.tail.inputs:
         raise ModelError("the tail of the plan is too long or takes nothing")
     if plan.batch * sum(value.features for value in plan.tail.values.values()) > MAX_TAIL_NUMBERS:
@@ -425,6 +445,11 @@ def _tail(text: str) -> Graph:
     if len(text) > MAX_TAIL_TEXT or text.count("\n") > MAX_TAIL_LINES:
         raise ModelError("the tail of the plan is too long")
     return from_text(text)
+
+
+def _flag(fields: Any) -> Flag:
+    scale, limit, noise = (_positive(field) for field in fields)
+    return Flag(scale, limit, noise)
 
 
 def _level(value: Any) -> int | None:

@@ -25,7 +25,7 @@ from tacit.backends.ckks.partition import EXACT, Activation, Partition
 from tacit.backends.ckks.region import Region
 from tacit.errors import NoAdmissiblePlanError, PrecisionError
 
-__all__ = ["Model", "Observed", "ScaledAffine", "Step", "lower"]
+__all__ = ["Model", "Observed", "ScaledAffine", "Step", "Watch", "lower"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -42,6 +42,10 @@ _NARROW = 0.8
 """An interval is centred where that makes it narrower by this factor at least."""
 _FLOOR = 0.25
 """No element's observed range is narrower than this part of the widest of its layer."""
+_SQUARINGS = 3
+"""Of watched values at most: v^8 is far below 1 for ordinary values and grows fast beyond their range."""
+_CALM = 0.25
+"""What the flags of calibration samples may reach; 1 is the alarm."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,13 +90,21 @@ class Step:
         return 1 if self.approximation is None else depth_of(self.approximation.degree)
 
 
+@dataclass(frozen=True)
+class Watch:
+    """The flag looks at this value, in the power 2^squarings: its range is observed and not proven."""
+
+    value: int
+    squarings: int
+
+
 @dataclass(frozen=True, eq=False)
 class Model:
     """The encrypted part in normal form: value 0 is the input in units of the region's box, node i makes value i + 1.
 
     Results of the last node, which is affine, come in multiples of ``unit``, a power of two, so that they too are in
     [-1, 1]. ``low``, ``high``: (outputs,) sound range of the results times ``unit``.
-    ``error``: (outputs,) what approximations add at most.
+    ``error``: (outputs,) what approximations add at most. ``watched``: values that a range flag must look at.
     """
 
     nodes: tuple[ScaledAffine | Step, ...]
@@ -101,6 +113,7 @@ class Model:
     error: FloatArray
     unit: float
     input_shape: tuple[int, ...]
+    watched: tuple[Watch, ...] = ()
 
     @property
     def affines(self) -> tuple[ScaledAffine, ...]:
@@ -180,8 +193,9 @@ def lower(part: Partition, region: Region, tolerance: float, observed: Observed 
     Raises ``PrecisionError`` where no polynomial is good enough.
     """
     ranges = _ranges(part, region)
+    watched: tuple[Watch, ...] = ()
     if observed is not None:
-        ranges = _narrowed(part, ranges, observed)
+        ranges, watched = _narrowed(part, ranges, observed)
     gains = _gains(part, ranges)
     inexact = sum(activation.kind not in EXACT for activation in part.activations)
     uniform = {a.reads[0] for a in part.activations if a.kind == "smooth"}
@@ -223,7 +237,7 @@ def lower(part: Partition, region: Region, tolerance: float, observed: Observed 
         values.append(_Scaled(reach, shift, error))
     error = values[-1].error
     low, high = ranges[-1].low - error, ranges[-1].high + error
-    return Model(tuple(nodes), low, high, error, unit, part.input_shape)
+    return Model(tuple(nodes), low, high, error, unit, part.input_shape, watched)
 
 
 def _centred(r: _Range, reach: FloatArray) -> tuple[FloatArray, FloatArray | None]:
@@ -357,10 +371,13 @@ def _product_range(a: _Range, b: _Range) -> _Range:
     return _Range(corners.min(axis=0), corners.max(axis=0), a.at_mean * b.at_mean, tuple(moves))
 
 
-def _narrowed(part: Partition, ranges: tuple[_Range, ...], observed: Observed) -> tuple[_Range, ...]:
+def _narrowed(
+    part: Partition, ranges: tuple[_Range, ...], observed: Observed
+) -> tuple[tuple[_Range, ...], tuple[Watch, ...]]:
     """The part of each range that samples reach, times the margin; a floor helps elements that hardly move in them.
 
-    Only ranges of affine maps; those of functions are what they were.
+    Only ranges of affine maps; those of functions are what they were. What is narrower than proven is watched, but for
+    the results, which the owner sees; ranges are so wide that the flag stays calm on the samples.
     """
     narrowed = [ranges[0]]
     values: list[FloatArray] = [observed.samples.T]
@@ -376,7 +393,32 @@ def _narrowed(part: Partition, ranges: tuple[_Range, ...], observed: Observed) -
         largest: FloatArray = np.abs(z).max(axis=1)
         reach = OBSERVED_MARGIN * np.maximum(largest, _FLOOR * largest.max())
         narrowed.append(replace(sound, low=np.maximum(sound.low, -reach), high=np.minimum(sound.high, reach)))
-    return tuple(narrowed)
+    levels = _least_levels(part)
+    found = [
+        Watch(value, min(_SQUARINGS, levels[value] - 1))
+        for value, node in enumerate(part.nodes[:-1], start=1)
+        if isinstance(node, Affine) and (narrowed[value].magnitude < ranges[value].magnitude).any()
+    ]
+    for watch in found:
+        power = 2**watch.squarings
+        here = narrowed[watch.value]
+        floor = max(float(here.magnitude.max()) * 1e-3, 1e-9)
+        units = np.abs(values[watch.value]) / np.maximum(here.magnitude, floor)[:, None]
+        loudest = float((units**power).sum(axis=0).max())
+        wider = max(1.0, (loudest * len(found) / _CALM) ** (1 / power))
+        narrowed[watch.value] = replace(
+            here, low=np.minimum(here.low, here.low * wider), high=np.maximum(here.high, here.high * wider)
+        )
+    return tuple(narrowed), tuple(found)
+
+
+def _least_levels(part: Partition) -> list[int]:
+    """Of every value, the levels that what follows takes at least."""
+    levels = [0] * (len(part.nodes) + 1)
+    for made, node in reversed(list(enumerate(part.nodes, start=1))):
+        for read in node.reads:
+            levels[read] = max(levels[read], levels[made] + 1)
+    return levels
 
 
 def _image(activation: Activation, r: _Range) -> tuple[FloatArray, FloatArray]:

@@ -25,14 +25,21 @@ ComplexArray = npt.NDArray[np.complex128]
 class Scores:
     """Of (samples,) each.
 
-    ``values``: (samples, scores) that the tail takes. ``decided``: whether the plan promises its bound for the sample:
-    no comparison was too close. ``plausible``: whether an honest run can have made the result; false only where
-    ``decided``, for where a comparison is open noise is large and nothing more is looked at.
+    ``values``: (samples, scores) that the tail takes. ``decided``: whether no comparison was too close. ``inside``:
+    whether the hidden values stayed in their ranges, as far as the plan has a flag for that. ``plausible``: whether an
+    honest run can have made the result; false only where the other two are true, for elsewhere noise may be large and
+    nothing more is looked at.
     """
 
     values: FloatArray
     decided: BoolArray
+    inside: BoolArray
     plausible: BoolArray
+
+    @property
+    def within_bound(self) -> BoolArray:
+        """(samples,) whether the plan's bound holds."""
+        return self.decided & self.inside & self.plausible
 
 
 def table(plan: PublicPlan, X: npt.ArrayLike) -> FloatArray:
@@ -61,8 +68,8 @@ def table(plan: PublicPlan, X: npt.ArrayLike) -> FloatArray:
     return array.reshape(len(array), prod(shape))
 
 
-def read_packed(plan: PublicPlan, slots: ComplexArray) -> Scores:
-    """From one ciphertext a sample: (samples, slots), in the units of the scores.
+def read_packed(plan: PublicPlan, slots: ComplexArray, flags: ComplexArray | None = None) -> Scores:
+    """From one ciphertext a sample: (samples, slots), in the units of the scores; ``flags``: the same of range flags.
 
     Replicas must agree, unused slots and imaginary parts hold noise, scores lie in the range of the plan.
     """
@@ -77,16 +84,30 @@ def read_packed(plan: PublicPlan, slots: ComplexArray) -> Scores:
     plausible &= np.abs(blocks.imag).max(axis=(1, 2)) <= noise
     plausible &= np.abs(blocks.real - blocks[:, :1].real).max(axis=(1, 2)) <= 2 * noise
     plausible &= np.abs(blocks[:, :, size:].real).max(axis=(1, 2), initial=0.0) <= noise
-    return _scores(plan, scores, decided, plausible)
+    inside = np.full(len(scores), True)
+    if plan.flag is not None and flags is not None:
+        inside = np.asarray(flags.real.max(axis=1) <= plan.flag.limit)
+        plausible &= np.abs(flags - flags[:, :1]).max(axis=1) <= 4 * plan.flag.noise
+        plausible &= flags.real.min(axis=1) >= -plan.flag.noise
+    return _scores(plan, scores, decided, inside, plausible)
 
 
-def read_columns(plan: PublicPlan, scores: FloatArray, imaginary: FloatArray | None = None) -> Scores:
-    """From one slot a sample: ``scores`` (samples, outputs); ``imaginary``: the same, holds noise."""
+def read_columns(
+    plan: PublicPlan, scores: FloatArray, imaginary: FloatArray | None = None, flags: FloatArray | None = None
+) -> Scores:
+    """From one slot a sample: ``scores`` (samples, outputs); ``imaginary``: the same, holds noise.
+
+    ``flags``: (samples,) range flags.
+    """
     decided = _decided(plan, scores[:, -1])
     plausible = _plausible(plan, scores)
     if imaginary is not None:
         plausible &= np.abs(imaginary).max(axis=1) <= plan.slot_noise
-    return _scores(plan, scores, decided, plausible)
+    inside = np.full(len(scores), True)
+    if plan.flag is not None and flags is not None:
+        inside = np.asarray(flags <= plan.flag.limit)
+        plausible &= flags >= -plan.flag.noise
+    return _scores(plan, scores, decided, inside, plausible)
 
 
 def run_tail(plan: PublicPlan, scores: FloatArray) -> dict[str, Any]:
@@ -101,8 +122,11 @@ def run_tail(plan: PublicPlan, scores: FloatArray) -> dict[str, Any]:
     return interpret(plan.tail, inputs)
 
 
-def _scores(plan: PublicPlan, values: FloatArray, decided: BoolArray, plausible: BoolArray) -> Scores:
-    return Scores(np.ascontiguousarray(values[:, : plan.scores]), decided, plausible | ~decided)
+def _scores(
+    plan: PublicPlan, values: FloatArray, decided: BoolArray, inside: BoolArray, plausible: BoolArray
+) -> Scores:
+    kept = np.ascontiguousarray(values[:, : plan.scores])
+    return Scores(kept, decided, inside, plausible | ~(decided & inside))
 
 
 def _plausible(plan: PublicPlan, scores: FloatArray) -> BoolArray:

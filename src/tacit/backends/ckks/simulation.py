@@ -15,7 +15,7 @@ from tacit.backends.ckks.layout import ColumnLayout, ReplicatedLayout
 from tacit.backends.ckks.levels import moduli
 from tacit.backends.ckks.sampled import SampledEngine
 from tacit.backends.ckks.scores import Scores, read_columns, read_packed, run_tail, table
-from tacit.errors import PrecisionError
+from tacit.errors import HiddenRangeError, PrecisionError
 
 __all__ = ["Simulation"]
 
@@ -73,7 +73,14 @@ class Simulation:
                 progress((begin + len(piece)) / len(data))
         values = np.concatenate([part.values for part in parts])
         decided = np.concatenate([part.decided for part in parts])
-        within_bound = decided & np.concatenate([part.plausible for part in parts])
+        inside = np.concatenate([part.inside for part in parts])
+        within_bound = np.concatenate([part.within_bound for part in parts])
+        if strict and not inside.all():
+            raise HiddenRangeError(
+                f"hidden values of {int((~inside).sum())} of {len(data)} simulated samples leave the ranges of the "
+                "calibration data",
+                hint="recalibrate the plan with samples like these, or pass `strict=False` to have them marked",
+            )
         if strict and not within_bound.all():
             raise PrecisionError(
                 f"{int((~within_bound).sum())} of {len(data)} simulated samples get no answer within the bound: "
@@ -108,12 +115,13 @@ class Simulation:
         inputs = [self.engine.encrypt(values, level=plan.level, scale=plan.scale) for values in vectors]
         with np.errstate(over="ignore", invalid="ignore"):
             results = self._executor.run(inputs, observe=observe)
+            raised = None if plan.flag is None else self.engine.decrypt(results.pop())
             if isinstance(plan.output, ReplicatedLayout):
                 values = self.engine.decrypt(results[0], width=plan.output.period).T
-                return read_packed(plan, values * (plan.unit + 0j))
-            columns = np.concatenate([self.engine.decrypt(result) for result in results])
-            values = columns.T * plan.unit
-            return read_columns(plan, values.real, values.imag if np.iscomplexobj(values) else None)
+                return read_packed(plan, values * (plan.unit + 0j), None if raised is None else raised.T + 0j)
+            columns = np.concatenate([self.engine.decrypt(result) for result in results]).T * plan.unit
+            imaginary = columns.imag if np.iscomplexobj(columns) else None
+            return read_columns(plan, columns.real, imaginary, None if raised is None else raised[0])
 
     def excess(self, data: FloatArray) -> list[float]:
         """For each stage the largest value over the bound that the plan has for it, 0 where it has none.
