@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import math
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,13 +18,16 @@ import numpy.typing as npt
 from tacit.backends.answer import Answer, Report
 from tacit.backends.base import Backend
 from tacit.backends.ckks.compiled import Compiled
+from tacit.backends.ckks.machine import Machine, builtin
+from tacit.backends.ckks.machine import load as load_machine
+from tacit.backends.ckks.machine import save as save_machine
 from tacit.backends.ckks.owner import Owner
 from tacit.backends.ckks.provider import Provider as CkksProvider
 from tacit.backends.ckks.public import PublicPlan
 from tacit.backends.ckks.simulation import Simulation
 from tacit.backends.ckks.trial import hold_trial
 from tacit.backends.clear import ClearBackend
-from tacit.errors import InternalError, InvalidParameterError, ShapeError, UsageError
+from tacit.errors import InternalError, InvalidParameterError, ShapeError, TacitError, UsageError
 from tacit.ir.graph import Graph
 from tacit.ir.interpret import interpret
 from tacit.planner.choose import survey
@@ -33,14 +38,18 @@ __all__ = [
     "PROTECTIONS",
     "Answer",
     "Explanation",
+    "Machine",
     "Owner",
     "Plan",
     "Private",
     "Provider",
     "PublicPlan",
     "Report",
+    "calibrate",
     "explain",
+    "known_machine",
     "load",
+    "machine_path",
     "protect",
     "simulate",
 ]
@@ -66,6 +75,57 @@ def load(model: str | Path | bytes | Graph | object) -> Graph:
 
     graph: Graph = load_model(model)
     return graph
+
+
+def calibrate(
+    *, threads: int | None = None, path: str | Path | None = None, progress: Progress | None = None
+) -> Machine:
+    """Measures this machine in some seconds and keeps what it found, so that predicted seconds are of this machine.
+
+    ``threads``: measured besides one thread. ``path``: of the file, by default ``machine_path()``. Plans that are made
+    from then on are chosen and priced by it. Raises ``OSError`` where the file cannot be written.
+    """
+    from tacit.backends.ckks.calibration import measure
+
+    machine = measure(
+        threads=_threads(threads),
+        today=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
+        progress=progress or (lambda phase, done: None),
+    )
+    save_machine(machine, machine_path() if path is None else Path(path))
+    return machine
+
+
+def machine_path() -> Path:
+    """Where ``calibrate`` keeps what it found: ``tacit/machine.json`` in the user's cache folder."""
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(home) if os.path.isabs(home) else Path.home() / ".cache") / "tacit" / "machine.json"
+
+
+def known_machine(path: str | Path | None = None) -> tuple[Machine, str]:
+    """The machine whose seconds are predicted, and a note: why it is not the one at hand, empty if it is.
+
+    What ``calibrate`` kept, if that was this processor, instruction set and build of the core; else one that comes
+    with Tacit.
+    """
+    from tacit._native import cpu_path
+    from tacit.backends.ckks.calibration import core_id, cpu_name
+
+    place = machine_path() if path is None else Path(path)
+    cpu = cpu_name()
+    try:
+        machine = load_machine(place)
+    except FileNotFoundError:
+        return builtin(cpu), "this machine was not measured: run `tacit about --calibrate`"
+    except (TacitError, OSError) as error:
+        reason = str(error) if isinstance(error, TacitError) else f"`{place}` cannot be read"
+        return builtin(cpu), f"{reason}: run `tacit about --calibrate`"
+    if (machine.cpu, machine.cpu_path, machine.core) != (cpu, cpu_path(), core_id()):
+        return builtin(cpu), (
+            f"what was measured is of another machine or build ({machine.cpu}, {machine.cpu_path}, "
+            f"{machine.core}): run `tacit about --calibrate`"
+        )
+    return machine, ""
 
 
 def explain(
@@ -410,7 +470,8 @@ def _backend(name: object) -> Backend:
     if name == "ckks":
         from tacit.backends.ckks.backend import CkksBackend
 
-        return CkksBackend()
+        machine, note = known_machine()
+        return CkksBackend(machine, note=note)
     raise InvalidParameterError(
         f"the 'protection' parameter must be one of {', '.join(PROTECTIONS)}. Got '{name}' instead."
     )

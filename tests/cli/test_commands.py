@@ -318,3 +318,26 @@ def test_the_status_tells_the_class(error: Exception, status: int) -> None:
 def test_reasons_are_listed() -> None:
     error = errors.NoAdmissiblePlanError("no protection runs this", reasons=("ckks: too deep", "mpc: absent"))
     assert explanation(error)[0] == "no protection runs this\n  ckks: too deep\n  mpc: absent"
+
+
+def test_the_version_is_told(run: Tacit) -> None:
+    assert run("--version").out == "tacit 0.1.0\n"
+
+
+def test_about_measures_the_machine_when_asked(
+    run: Tacit, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tacit.backends.ckks import calibration
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    before = json.loads(run("about", "--json").out)["predictions"]
+    assert "was not measured" in before["note"]
+    few = calibration.POINTS[:1]
+    whole = calibration.measure
+    monkeypatch.setattr(calibration, "measure", lambda **options: whole(points=few, **options))
+    after = json.loads(run("about", "--calibrate", "--json").out)["predictions"]
+    assert after["note"] == ""
+    assert after["machine"].startswith(calibration.cpu_name())
+    assert pathlib.Path(after["file"]).is_relative_to(tmp_path)
+    assert "measured 2" in run("about").out
+    assert "was not measured" not in run("explain", "model.onnx", "--calibration", "known.csv").out

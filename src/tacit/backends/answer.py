@@ -38,6 +38,11 @@ class Report:
     samples_out_of_bound: int = 0
     simulated: bool = False
 
+    def __repr__(self) -> str:
+        seconds = sum(self.seconds.values())
+        plural = "s" if self.samples != 1 else ""
+        return f"<Report {self.samples} sample{plural} under {self.protection} in {seconds:.3g} s>"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
         return {

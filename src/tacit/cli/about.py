@@ -13,6 +13,7 @@ from rich.table import Table
 import tacit
 from tacit import _native
 from tacit.cli import output
+from tacit.client import known_machine, machine_path
 
 __all__ = ["MATURITY", "command"]
 
@@ -23,7 +24,10 @@ MATURITY = {
         "preview",
         "dense models; convolutions as dense matrices; trees and transformers are refused with a reason",
     ),
-    "planner": ("preview", "costs are predictions from measured operations"),
+    "planner": (
+        "preview",
+        "costs are predictions from measured operations; `--calibrate` measures this machine",
+    ),
     "tacit.ckks": ("preview", "the bare scheme; names may change until 1.0"),
     "wire format": ("unstable", "versioned and refused when it differs; both sides need the same version"),
 }
@@ -32,8 +36,19 @@ MATURITY = {
 LIBRARIES = ("numpy", "onnx", "onnxruntime", "scikit-learn", "skl2onnx")
 
 
-def command(json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
+def command(
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate", help="Measure this machine for some seconds, and predict its times from then on."
+        ),
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
     """Show versions, CPU path, threads, the source of the security table, and the maturity of each part."""
+    if calibrate:
+        with output.progress("measuring") as bar:
+            tacit.calibrate(progress=bar)
     facts = collect()
     if json:
         output.document(facts)
@@ -45,6 +60,9 @@ def command(json: Annotated[bool, typer.Option("--json", help="Print one JSON ob
     view.add_row("CPU path", f"{facts['cpu_path']} (available: {', '.join(facts['cpu_paths'])})")
     view.add_row("threads", str(facts["threads"]))
     view.add_row("libraries", ", ".join(f"{name} {version}" for name, version in facts["libraries"].items()))
+    view.add_row("predicted times", facts["predictions"]["machine"])
+    if facts["predictions"]["note"]:
+        view.add_row("", facts["predictions"]["note"])
     limits = ", ".join(f"2^{log_n}: {limit}" for log_n, limit in facts["security"]["max_log_qp"].items())
     view.add_row("security", facts["security"]["source"])
     view.add_row("", f"largest log2(QP) by ring degree: {limits}")
@@ -55,6 +73,7 @@ def command(json: Annotated[bool, typer.Option("--json", help="Print one JSON ob
 
 def collect() -> dict[str, Any]:
     """The facts, in the types that JSON knows."""
+    machine, note = known_machine()
     return {
         "version": tacit.__version__,
         "python": platform.python_version(),
@@ -62,6 +81,12 @@ def collect() -> dict[str, Any]:
         "cpu_path": _native.cpu_path(),
         "cpu_paths": _native.cpu_paths(),
         "threads": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "predictions": {
+            "machine": str(machine),
+            "note": note,
+            "file": str(machine_path()),
+            "measured": machine.to_dict(),
+        },
         "libraries": {name: version_of(name) for name in LIBRARIES},
         "security": {"source": _native.SECURITY_SOURCE, "max_log_qp": _native.security_table()},
         "maturity": {name: {"level": level, "why": why} for name, (level, why) in MATURITY.items()},

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
+import tacit
 from tacit.cli import about, demo, explain, output, predict, simulate
 
 __all__ = ["app"]
@@ -22,7 +25,13 @@ app.command("about")(about.command)
 
 
 @app.callback(invoke_without_command=True)
-def opening(context: typer.Context) -> None:
-    """Print the help when no command is given."""
+def opening(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
+) -> None:
+    """Print the version, or the help when no command is given."""
+    if version:
+        output.write(f"tacit {tacit.__version__}\n")
+        raise typer.Exit
     if context.invoked_subcommand is None:
         output.write(context.get_help() + "\n")

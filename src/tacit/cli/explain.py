@@ -34,3 +34,7 @@ def command(
         output.document(explanation.to_dict())
     else:
         output.write(f"{explanation}\n")
+        if known is not None and batch == 1:
+            output.write(
+                "\n`tacit predict` plans for all rows of its data: `--batch ROWS` shows that plan.\n"
+            )

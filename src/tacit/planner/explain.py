@@ -46,11 +46,14 @@ class Explanation:
             line("bytes down", [format_bytes(cost.bytes_down) for cost in costs]),
             line("keys, once", [format_bytes(cost.key_bytes) for cost in costs]),
             line("provider memory", [format_bytes(cost.memory_bytes) for cost in costs]),
+            line("times are of", [str(plan.details.get("machine", "-")) for plan in plans]),
             line(
                 "error promised",
-                [f"<= {plan.error_bound:.2g}" if plan.error_bound else "0" for plan in plans],
+                [_promise(plan) for plan in plans],
             ),
         ]
+        if any(plan.details.get("alternatives") for plan in plans):
+            table.append(line("at another price", [_alternatives(plan) for plan in plans]))
         if any("comparison_margin" in plan.details for plan in plans):
             table += [
                 line("comparison margin", [_margin(plan) for plan in plans]),
@@ -76,7 +79,7 @@ class Explanation:
         heads = [plan.protection for plan in self.plans] + [r.protection for r in self.refusals]
         title_width = max(len(title) for title, _ in self.rows())
         width = max(16, min(44, (110 - title_width) // max(1, len(heads)) - 2))
-        lines = [f"{self.model}, batch of {self.batch}", ""]
+        lines = [f"{self.model}, {'one sample' if self.batch == 1 else f'batch of {self.batch}'}", ""]
         lines += _wrapped("", tuple(heads), title_width, width)
         lines.append("-" * (title_width + (width + 2) * len(heads)))
         for title, cells in self.rows():
@@ -85,7 +88,32 @@ class Explanation:
             lines += ["", f"{plan.protection} assumes:"]
             for assumption in plan.assumptions:
                 lines += textwrap.wrap(assumption, 110, initial_indent="  - ", subsequent_indent="    ")
+            if note := plan.details.get("machine_note"):
+                lines += textwrap.wrap(f"Times of `{plan.protection}`: {note}.", 110, initial_indent="  ")
         return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        names = [plan.protection for plan in self.plans]
+        refused = [refusal.protection for refusal in self.refusals]
+        return f"<Explanation of {self.model!r}: {', '.join(names) or 'no plan'}" + (
+            f"; refused: {', '.join(refused)}>" if refused else ">"
+        )
+
+
+def _promise(plan: Declaration) -> str:
+    if not plan.error_bound:
+        return "0"
+    span = plan.details.get("output_span")
+    return f"<= {plan.error_bound:.2g}" + (f" of answers that span {span:.2g}" if span else "")
+
+
+def _alternatives(plan: Declaration) -> str:
+    """The other chains, each with its seconds and key bytes against those of the plan."""
+    found = [
+        f"{format_seconds(other['seconds'])} with {format_bytes(other['key_bytes'])} of keys"
+        for other in plan.details.get("alternatives", ())
+    ]
+    return "; ".join(found) or "-"
 
 
 def _margin(plan: Declaration) -> str:

@@ -50,12 +50,15 @@ class Plan:
         """Canonical CBOR of ``to_dict``: a record for logs and contracts."""
         return cbor2.dumps(self.to_dict(), canonical=True)
 
+    def __repr__(self) -> str:
+        return f"<Plan {self.plan_id[:12]} of {self.model!r} under {self.protection}>"
+
     def __str__(self) -> str:
         cost = self.declaration.cost
         checked = "" if self.checked_error is None else f" (checked: {self.checked_error:.2g})"
         return (
             f"{self.protection} plan {self.plan_id[:12]}: {self.declaration.variant}, {self.declaration.parameters}; "
-            f"{cost.samples} samples per request in {format_seconds(cost.seconds)}, "
+            f"{cost.samples} sample{'s' * (cost.samples != 1)} per request in {format_seconds(cost.seconds)}, "
             f"{format_bytes(cost.bytes_up)} up, {format_bytes(cost.bytes_down)} down, "
             f"keys {format_bytes(cost.key_bytes)}, error <= {self.error_bound:.3g}{checked}"
         )

@@ -22,6 +22,7 @@ from tacit.backends.ckks.forest import Forest, import_forest
 from tacit.backends.ckks.forest_search import plan_forest
 from tacit.backends.ckks.layout import ColumnLayout, power_of_two
 from tacit.backends.ckks.levels import MAX_LOG_QP, Chain, chains, moduli, schedule
+from tacit.backends.ckks.machine import INTEL_EMERALD_RAPIDS, Machine
 from tacit.backends.ckks.noise import NoiseModel
 from tacit.backends.ckks.partition import Partition, partition
 from tacit.backends.ckks.program import Program
@@ -58,6 +59,7 @@ APPROXIMATION_SHARE = 0.7
 FEW_SAMPLES = 16
 """Batches below this use latency packing wherever it keeps its promise."""
 CALIBRATION_SAMPLES = 4096
+SPAN_SAMPLES = 512
 REQUESTS_PER_KEYS = 20
 """Requests for which one set of keys is thought to be made, when its bytes are weighed against seconds."""
 _LEAST_NOISE = 2.0**-36
@@ -125,9 +127,16 @@ class CkksCandidate:
 
 
 class CkksBackend:
-    """Homomorphic encryption: the owner encrypts, the provider computes, only the owner can decrypt."""
+    """Homomorphic encryption: the owner encrypts, the provider computes, only the owner can decrypt.
+
+    ``machine``: whose seconds are predicted; ``note``: why it is not the one at hand, shown with the price.
+    """
 
     name = "ckks"
+
+    def __init__(self, machine: Machine = INTEL_EMERALD_RAPIDS, *, note: str = "") -> None:
+        self.machine = machine
+        self.note = note
 
     def candidates(
         self,
@@ -171,11 +180,31 @@ class CkksBackend:
         for layouts, observed, tolerance in product(_layouts(batch), sources, tolerances):
             try:
                 if forest is not None:
-                    return _forest(graph, part, forest, data, gain, tolerance, batch, threads, layouts)
-                return self._search(graph, part, region, gain, tolerance, batch, threads, layouts, observed)
+                    return self._named(
+                        _forest(
+                            graph, part, forest, data, gain, tolerance, batch, threads, layouts, self.machine
+                        ),
+                        data,
+                    )
+                return self._named(
+                    self._search(graph, part, region, gain, tolerance, batch, threads, layouts, observed),
+                    data,
+                )
             except (PrecisionError, DepthError) as error:
                 problem = error
         raise problem or DepthError("no chain was tried")
+
+    def _named(self, candidates: Sequence[CkksCandidate], data: FloatArray) -> Sequence[CkksCandidate]:
+        """The candidates with the machine that their seconds are of, and the range of the answers in ``data``."""
+        facts: dict[str, object] = {
+            "machine": str(self.machine),
+            **({"machine_note": self.note} if self.note else {}),
+        }
+        facts["output_span"] = _output_span(candidates[0].graph, candidates[0].part, data)
+        return [
+            replace(c, declaration=replace(c.declaration, details={**c.declaration.details, **facts}))
+            for c in candidates
+        ]
 
     def _search(
         self,
@@ -204,7 +233,7 @@ class CkksBackend:
                 graph, part, region, gain, model, tolerance, layout, batch, threads, failures, observed
             )
             if options:
-                found.append(min(options, key=_seconds_with_bytes))
+                found.append(_cheapest(options))
         if found:
             return found
         if not failures:
@@ -254,7 +283,7 @@ class CkksBackend:
                     if isinstance(program.input, ColumnLayout)
                     else min(batch, MAX_LATENCY_BATCH)
                 )
-                cost = predict(program, chain, q, batch=carried, threads=threads)
+                cost = predict(program, chain, q, batch=carried, threads=threads, machine=self.machine)
                 declaration = _declare(part, chain, program, cost, error * gain, observed)
                 options.append(
                     CkksCandidate(
@@ -313,6 +342,7 @@ def _forest(
     batch: int,
     threads: int,
     layouts: tuple[str, ...],
+    machine: Machine,
 ) -> Sequence[CkksCandidate]:
     """The cheapest chain for each packing of a forest. Raises as ``CkksBackend.candidates`` does."""
     found: list[CkksCandidate] = []
@@ -332,7 +362,7 @@ def _forest(
                 if isinstance(program.input, ColumnLayout)
                 else min(batch, MAX_LATENCY_BATCH)
             )
-            cost = predict(program, chain, q, batch=carried, threads=threads)
+            cost = predict(program, chain, q, batch=carried, threads=threads, machine=machine)
             declaration = _declare(part, chain, program, cost, plan.noise * gain, None)
             declaration = replace(
                 declaration,
@@ -371,16 +401,36 @@ def _forest(
                     plan.margin,
                 )
             )
-        found.append(min(options, key=_seconds_with_bytes))
+        found.append(_cheapest(options))
     if not found:
         raise problem or DepthError("no chain was tried")
     return found
+
+
+def _cheapest(options: Sequence[CkksCandidate]) -> CkksCandidate:
+    """The best of some chains; its details name those that are faster, or have smaller keys, at the other's price."""
+    chosen = min(options, key=_seconds_with_bytes)
+    cost = chosen.declaration.cost
+    others = [
+        {"parameters": o.declaration.parameters, "seconds": c.seconds, "key_bytes": c.key_bytes}
+        for o in options
+        if (c := o.declaration.cost).seconds < cost.seconds or c.key_bytes < cost.key_bytes
+    ]
+    details = {**chosen.declaration.details, "alternatives": others}
+    return replace(chosen, declaration=replace(chosen.declaration, details=details))
 
 
 def _seconds_with_bytes(candidate: CkksCandidate) -> float:
     """Seconds of a request; a byte counts like one over a 1 Gbit/s network, keys are shared by some requests."""
     cost = candidate.declaration.cost
     return cost.seconds + (cost.bytes_up + cost.bytes_down + cost.key_bytes / REQUESTS_PER_KEYS) / 125e6
+
+
+def _output_span(graph: Graph, part: Partition, data: FloatArray) -> float:
+    """Largest range of a number of the primary output over calibration data."""
+    sample = data[:SPAN_SAMPLES].reshape(-1, *part.input_shape)
+    values = interpret(graph, sample)[graph.primary].reshape(len(sample), -1)
+    return float((values.max(axis=0) - values.min(axis=0)).max())
 
 
 def _score_span(graph: Graph, part: Partition, data: FloatArray) -> float:

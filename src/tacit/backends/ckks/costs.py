@@ -28,6 +28,8 @@ PROCESS_BYTES = 120_000_000
 KEY_COPIES = 3
 """Of the message of keys, while it is read: the message, its body, and what is checked of it."""
 REQUEST_COPIES = 2
+COPY_S_PER_BYTE = 1e-10
+"""Of a request, on its way out of the envelope."""
 
 
 def predict(
@@ -48,7 +50,7 @@ def predict(
     executor = Executor(program, meter)
     keys = [meter.shape(level) for level in key_levels(program)]
     key_words = sum(shape.key_words for shape in keys)
-    meter.resident = float(key_words + meter.model_words)
+    meter.resident = float(key_words + meter.model_words + inputs * 2 * (program.level + 1) * meter.n)
     executor.run([meter.fresh(program.level, program.scale) for _ in range(inputs)])
     one = machine.at(1)
     fresh, result = (Shape(chain.log_n, rows, 0, 1, machine.caches) for rows in (program.level + 1, 1))
@@ -65,7 +67,7 @@ def predict(
     kept = PROCESS_BYTES + meter.cleartext_bytes + 8 * (meter.model_words + key_words)
     return Cost(
         samples=batch,
-        seconds=machine.message_s + repeats * (meter.seconds + messages),
+        seconds=machine.message_s + up * COPY_S_PER_BYTE + repeats * (meter.seconds + messages),
         owner_seconds=machine.message_s + repeats * owner,
         setup_seconds=setup,
         bytes_up=up,

@@ -42,6 +42,8 @@ refuse more; this copy is what the search stays within (a test compares them).""
 MAX_PRIME_BITS = 50
 SPECIAL_BITS = 48
 """Of special primes from N = 2^13 up: transforms modulo primes of 49 and 50 bits take a quarter more time."""
+MAX_SPECIALS = {12: 1, 13: 1, 14: 4, 15: 5, 16: 5}
+"""Most special primes that are tried: each makes digits fewer and keys smaller, and takes bits from the scales."""
 MAX_SCALE_BITS = 42
 """More scale than this buys no precision that float64 answers show."""
 MIN_SCALE_BITS = 22
@@ -80,7 +82,7 @@ def chains(depth: int, log_n: int, *, switches_keys: bool) -> Iterator[Chain]:
         levels = depth if rescale_last else depth - 1
         if levels and not rescale_last:
             continue
-        for count in ((1, 2, 3) if log_n > 13 else (1,)) if switches_keys else (0,):
+        for count in range(1, MAX_SPECIALS[log_n] + 1) if switches_keys else (0,):
             if count > 1 and levels + 1 <= count:
                 continue
             for bits in ((SPECIAL_BITS,) if log_n > 12 else (50, 44, 38)) if switches_keys else (0,):

@@ -41,7 +41,7 @@ class Rates:
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """``cpu``: model name; ``cpu_path``: instruction set of the native core, ``version``: of Tacit, that were measured.
+    """``cpu``: model name; ``cpu_path``: instruction set of the native core, ``core``: its build, that were measured.
 
     ``origin``: when and how it was measured. ``message_s``: opening and sealing one request, whatever its size.
     ``rates``: ascending by threads, the first of 1.
@@ -49,7 +49,7 @@ class Machine:
 
     cpu: str
     cpu_path: str
-    version: str
+    core: str
     origin: str
     caches: Caches
     message_s: float
@@ -78,7 +78,7 @@ class Machine:
             "format": FORMAT,
             "cpu": self.cpu,
             "cpu_path": self.cpu_path,
-            "version": self.version,
+            "core": self.core,
             "origin": self.origin,
             "near_words": self.caches.near,
             "shared_words": self.caches.shared,
@@ -94,9 +94,9 @@ class Machine:
         try:
             if fields["format"] != FORMAT:
                 raise _broken(f"it has format {fields['format']!r}, and this version reads format {FORMAT}")
-            texts = {name: fields[name] for name in ("cpu", "cpu_path", "version", "origin")}
-            if not all(isinstance(text, str) and 0 < len(text) <= 200 for text in texts.values()):
-                raise _broken("a name is missing or too long")
+            texts = {name: fields[name] for name in ("cpu", "cpu_path", "core", "origin")}
+            if not all(isinstance(text, str) and len(text) <= 200 for text in texts.values()):
+                raise _broken("a name is too long or no text")
             machine = Machine(
                 **texts,
                 caches=Caches(_cache_words(fields["near_words"]), _cache_words(fields["shared_words"])),
@@ -176,7 +176,7 @@ def _rates(item: Mapping[str, Any]) -> Rates:
 INTEL_EMERALD_RAPIDS = Machine(
     cpu="Intel Xeon (Emerald Rapids, 2 virtual cores)",
     cpu_path="ifma",
-    version="0.1.0",
+    core="",
     origin="built in, measured 2026-11-21",
     caches=Caches(1 << 17, 1 << 22),
     message_s=60e-6,
@@ -200,7 +200,7 @@ INTEL_EMERALD_RAPIDS = Machine(
 AMD_ZEN5 = Machine(
     cpu="AMD EPYC (Zen 5, 2 virtual cores)",
     cpu_path="ifma",
-    version="0.1.0",
+    core="",
     origin="built in, from benchmarks of 2026-11-20",
     caches=Caches(1 << 16, 1 << 21),
     message_s=60e-6,
