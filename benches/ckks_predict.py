@@ -34,6 +34,8 @@ from tacit.backends.ckks.simulation import Simulation
 from tacit.errors import TacitError
 
 THREADS = 2
+QUICK_PEERS_S = 40.0
+"""What peers may take of a quick run; each task has an equal part."""
 PROVIDER = Path(__file__).resolve().parent / "provider_process.py"
 
 Array = NDArray[np.float64]
@@ -134,8 +136,8 @@ def _labels(answer: tacit.Answer) -> NDArray[np.int64]:
     return np.asarray(np.argmax(answer, axis=1) if answer.labels is None else answer.labels)
 
 
-def rows(name: str, *, quick: bool, peers: bool) -> Iterator[Row]:
-    """The rows of one task: Tacit's, then one for each peer."""
+def rows(name: str, *, quick: bool, peers: bool, limit_s: float | None = None) -> Iterator[Row]:
+    """The rows of one task: Tacit's, then one for each peer. ``limit_s``: as in ``start_peers``."""
     try:
         task = problem(name)
     except FileNotFoundError as error:
@@ -150,7 +152,7 @@ def rows(name: str, *, quick: bool, peers: bool) -> Iterator[Row]:
             return
         stack.callback(roles.process.close)
         bytes_up = roles.time_requests(np.resize(task.samples, (task.batch, *task.samples.shape[1:])))
-        found = start_peers(name, task, threads=THREADS, quick=quick) if peers else []
+        found = start_peers(name, task, threads=THREADS, limit_s=limit_s) if peers else []
         running = [peer for peer in found if isinstance(peer, RunningPeer)]
         for peer in running:
             stack.callback(peer.close)
@@ -244,8 +246,10 @@ def main() -> int:
     options = parser.parse_args()
     facts = machine() | {"cpu_path": cpu_path(), "quick": options.quick}
     correct, lines = True, []
-    for name in options.task or list(TASKS):
-        for row in rows(name, quick=options.quick, peers=options.peers):
+    names = options.task or list(TASKS)
+    limit_s = QUICK_PEERS_S / len(names) if options.quick else None
+    for name in names:
+        for row in rows(name, quick=options.quick, peers=options.peers, limit_s=limit_s):
             show(row, as_json=options.json)
             correct &= row.system != "tacit" or row.correct is not False
             lines.append(json.dumps(row.to_dict() | facts))
