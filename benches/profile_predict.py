@@ -2,7 +2,7 @@
 
 `python benches/profile_predict.py --task lenet` prints for every stage its level, its rotations, the median and the
 fastest of its times beside what the cost model predicts, and the operations that it is made of. `--onnx FILE` with
-`--calibration FILE.npy` profiles a model of one's own.
+`--calibration FILE.npy` profiles a model of one's own. `--save` keeps the profile for the page of performance.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ import json
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measurement import machine
+from measurement import RESULTS, machine
 from prediction_tasks import TASKS, problem
 
 import tacit
-from tacit._native import Ciphertext, EvaluationKeys, Parameters
+from tacit._native import Ciphertext, EvaluationKeys, Parameters, cpu_path
 from tacit.backends.ckks.compiled import Compiled
 from tacit.backends.ckks.engine import EncryptedEngine
 from tacit.backends.ckks.envelope import open_envelope
@@ -93,6 +93,10 @@ def facts(stage: Stage) -> str:
         told.append("degrees " + " ".join(str(len(p.series) - 1) for p in stage.polynomials))
     if hasattr(stage, "paths"):
         told.append(f"{len(stage.paths)} leaves")
+    if hasattr(stage, "folds"):
+        told.append(f"{len(stage.folds)} folds")
+    if hasattr(stage, "squarings"):
+        told.append(f"{sum(stage.squarings)} squarings of {len(stage.squarings)} values")
     if hasattr(stage, "weights"):
         told.append("weights " + "x".join(map(str, stage.weights.shape)))
     return ", ".join(told)
@@ -193,6 +197,29 @@ def show(rows: list[StageTime], *, operations: bool) -> None:
     print(f"{'all':16}{total * 1e3:9.3f}{best * 1e3:9.3f}{1:7.1%}{sum(r.metered for r in rows) * 1e3:9.3f}")
 
 
+def save(task: str, rows: list[StageTime], details: Mapping[str, object], *, threads: int) -> None:
+    """One object: medians of all stages, for the page of performance."""
+    stages = [
+        {
+            "name": row.name,
+            "facts": row.facts,
+            "seconds": statistics.median(row.seconds),
+            "n": len(row.seconds),
+        }
+        for row in rows
+    ]
+    facts = {
+        "task": task,
+        "shape": f"2^{details['log_n']} q {details['log_q']} p {details['log_p']}",
+        "system": "tacit",
+        "threads": threads,
+        "stages": stages,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    with (RESULTS / "profiles.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(facts | machine() | {"cpu_path": cpu_path()}) + "\n")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     what = parser.add_mutually_exclusive_group(required=True)
@@ -205,6 +232,7 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--no-operations", action="store_true", help="stages only")
     parser.add_argument("--json", action="store_true", help="one object per stage")
+    parser.add_argument("--save", action="store_true", help="append the profile to benches/results/")
     options = parser.parse_args()
     if options.task:
         task = problem(options.task)
@@ -223,11 +251,13 @@ def main() -> int:
     )
     prepared = time.perf_counter() - start
     rows = profile(private, samples, repeats=options.repeats, threads=options.threads)
+    details = private.plan.declaration.details
+    if options.save:
+        save(options.task or options.onnx.name, rows, details, threads=options.threads)
     if options.json:
         for row in rows:
             print(json.dumps(asdict(row) | {"threads": options.threads} | machine()))
         return 0
-    details = private.plan.declaration.details
     print(f"prepared in {prepared:.2f} s; promised {private.plan.error_bound:.3g}; {options.threads} threads")
     print(f"log_n {details['log_n']}, q {details['log_q']}, p {details['log_p']}; `model` is of one thread")
     show(rows, operations=not options.no_operations)

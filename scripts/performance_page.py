@@ -19,7 +19,10 @@ PAGE = ROOT / "docs" / "reference" / "performance.md"
 TITLES = {
     "ckks_ops": "Operations of CKKS",
     "ckks_predict": "Encrypted prediction",
+    "profiles": "Where the time of a prediction goes",
 }
+_LEAST_SHARE = 0.02
+"""Stages that take less of a prediction are not listed."""
 _HEAD = """# Performance
 
 Made by `scripts/performance_page.py` from `benches/results/`; do not edit. Systems take turns in one run on one
@@ -99,6 +102,20 @@ def table(rows: list[Row]) -> Iterator[str]:
         yield "| " + " | ".join(cells) + " |"
 
 
+def stages(rows: list[Row]) -> Iterator[str]:
+    """The stages of each profile, with their part of the whole."""
+    yield "| task | stage | what | time | share |"
+    yield "|---|---|---|---:|---:|"
+    for row in rows:
+        total = sum(stage["seconds"] for stage in row["stages"])
+        yield f"| {row['task']} | all | {row['shape']}, {row['threads']} threads | {duration(total)} | 100 % |"
+        for stage in row["stages"]:
+            share = stage["seconds"] / total
+            if share >= _LEAST_SHARE:
+                cells = (stage["name"], stage["facts"], duration(stage["seconds"]), f"{share:.0%}")
+                yield "| | " + " | ".join(cells) + " |"
+
+
 def _promise(row: Row) -> str:
     """The bound that held, where one was promised."""
     promised = row.get("promised_error")
@@ -144,7 +161,14 @@ def page() -> str:
     for path in sorted(RESULTS.glob("*.jsonl")):
         read = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
         rows = newest(read, by_shape=path.stem == "ckks_ops")
-        lines += [f"## {TITLES.get(path.stem, path.stem)}", "", *provenance(rows), "", *table(rows), ""]
+        lines += [
+            f"## {TITLES.get(path.stem, path.stem)}",
+            "",
+            *provenance(rows),
+            "",
+            *(stages if path.stem == "profiles" else table)(rows),
+            "",
+        ]
         literals = list(parameters(rows))
         if literals:
             lines += ["Bits of the primes:", "", *literals, ""]

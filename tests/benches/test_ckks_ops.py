@@ -67,10 +67,18 @@ def test_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     }
     lines = "\n".join(json.dumps(line) for line in (row, newer, absent))
     (results / "ckks_ops.jsonl").write_text(lines, encoding="utf-8")
+    stages = [("Map", "level 2", 0.09), ("Square", "level 1", 0.009), ("write", "at level 0", 0.001)]
+    profile = {
+        "task": "lenet", "shape": "2^14", "system": "tacit", "threads": 2,
+        "stages": [{"name": name, "facts": facts, "seconds": spent} for name, facts, spent in stages],
+    }  # fmt: skip
+    (results / "profiles.jsonl").write_text(json.dumps(profile), encoding="utf-8")
     page = names["page"]
     monkeypatch.setitem(page.__globals__, "RESULTS", results)
     text = page()
     assert "| rotate | 2^13 L3 dnum3 | tacit | 1 | 250 µs | 6.50 x seal | 1.0e-09 | 1.5 MB |" in text
+    assert "| lenet | all | 2^14, 2 threads | 100 ms | 100 % |" in text
+    assert "| | Map | level 2 | 90 ms | 90% |" in text and "| write |" not in text
     assert "| absent | absent: not installed |" in text and "1 s" not in text
     assert "a processor, 2 cores, `ifma` path, commit `abc`" in text and "log_q = [50]" in text
 
