@@ -161,14 +161,8 @@ def page() -> str:
     for path in sorted(RESULTS.glob("*.jsonl")):
         read = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
         rows = newest(read, by_shape=path.stem == "ckks_ops")
-        lines += [
-            f"## {TITLES.get(path.stem, path.stem)}",
-            "",
-            *provenance(rows),
-            "",
-            *(stages if path.stem == "profiles" else table)(rows),
-            "",
-        ]
+        rendered = stages(rows) if path.stem == "profiles" else table(rows)
+        lines += [f"## {TITLES.get(path.stem, path.stem)}", "", *provenance(rows), "", *rendered, ""]
         literals = list(parameters(rows))
         if literals:
             lines += ["Bits of the primes:", "", *literals, ""]
