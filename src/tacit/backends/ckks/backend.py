@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tacit.backends.base import Cost, Declaration, Sight
-from tacit.backends.ckks.bound import tail_gain, worst_noise
+from tacit.backends.ckks.bound import worst_noise
 from tacit.backends.ckks.compiled import Compiled
 from tacit.backends.ckks.costs import predict
 from tacit.backends.ckks.flag import flag_noise
@@ -27,9 +27,10 @@ from tacit.backends.ckks.noise import NoiseModel
 from tacit.backends.ckks.partition import Partition, partition
 from tacit.backends.ckks.program import Program
 from tacit.backends.ckks.public import MAX_LATENCY_BATCH, Flag, PublicPlan
-from tacit.backends.ckks.ranges import Model, Observed, lower
+from tacit.backends.ckks.ranges import Model, Observed, lower, score_range
 from tacit.backends.ckks.region import Region, calibrate
 from tacit.backends.ckks.selection import Selection
+from tacit.backends.ckks.tail import tail_gain
 from tacit.errors import DataError, DepthError, InvalidParameterError, PrecisionError, TacitError
 from tacit.ir.graph import Graph
 from tacit.ir.interpret import interpret
@@ -62,6 +63,8 @@ CALIBRATION_SAMPLES = 4096
 SPAN_SAMPLES = 512
 REQUESTS_PER_KEYS = 20
 """Requests for which one set of keys is thought to be made, when its bytes are weighed against seconds."""
+_ROOM = 3.0
+"""Decrypted scores that pass the owner's check are within this many tolerated errors of the sound range of scores."""
 _LEAST_NOISE = 2.0**-36
 """Noise of the last rescaling over the largest result: 8 times N/6 units, N = 2^12, of a scale below 2^50 over it."""
 
@@ -161,8 +164,11 @@ class CkksBackend:
             )
         data = np.asarray(calibration, dtype=np.float64).reshape(len(calibration), prod(part.input_shape))
         region = calibrate(data, exact=part.is_exact)
-        gain = tail_gain(part.tail)
         forest = None if found is None else found[1]
+        span = _score_span(graph, part, data)
+        low, high = score_range(part, region) if forest is None else forest.score_range()
+        room = _ROOM * TOLERANCES[-1] * span
+        gain = tail_gain(part.tail, low - room, high + room)
         sources: list[Observed | None] = [None]
         if part.is_exact and part.activations:
             sources.append(Observed(data[:CALIBRATION_SAMPLES]))
@@ -171,9 +177,11 @@ class CkksBackend:
                 raise InvalidParameterError(
                     f"the 'max_error' parameter must be > 0. Got {max_error} instead."
                 )
+            tolerance = max_error / gain
+            if tolerance > TOLERANCES[-1] * span:
+                gain = tail_gain(part.tail, low - _ROOM * tolerance, high + _ROOM * tolerance)
             tolerances: tuple[float, ...] = (max_error / gain,)
         else:
-            span = _score_span(graph, part, data)
             relatives = TOLERANCES if part.is_exact and forest is None else TOLERANCES[1:]
             tolerances = tuple(relative * span for relative in relatives)
         problem: TacitError | None = None

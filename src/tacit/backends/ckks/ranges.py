@@ -25,7 +25,7 @@ from tacit.backends.ckks.partition import EXACT, Activation, Partition
 from tacit.backends.ckks.region import Region
 from tacit.errors import NoAdmissiblePlanError, PrecisionError
 
-__all__ = ["Model", "Observed", "ScaledAffine", "Step", "Watch", "lower"]
+__all__ = ["Model", "Observed", "ScaledAffine", "Step", "Watch", "lower", "score_range"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -250,6 +250,12 @@ def _centred(r: _Range, reach: FloatArray) -> tuple[FloatArray, FloatArray | Non
     if half > _NARROW * float(reach.max()):
         return reach, None
     return np.full_like(reach, half), np.full_like(reach, (low + high) / 2)
+
+
+def score_range(part: Partition, region: Region) -> tuple[FloatArray, FloatArray]:
+    """(scores,) lowest and highest exact score of any input of the region."""
+    last = _ranges(part, region)[-1]
+    return last.low, last.high
 
 
 def _affine_image(affine: Affine, values: list[_Scaled], region: Region) -> tuple[FloatArray, FloatArray]:
