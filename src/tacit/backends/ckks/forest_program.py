@@ -14,11 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 
 from tacit.backends.ckks.codes import Codes
+from tacit.backends.ckks.diagonals import baby_steps, folds
 from tacit.backends.ckks.layout import ColumnLayout, ReplicatedLayout, power_of_two
 from tacit.backends.ckks.levels import HEADROOM_BITS, Chain
 from tacit.backends.ckks.linear import SlotMap, between
@@ -32,6 +35,7 @@ from tacit.backends.ckks.ordering import (
 )
 from tacit.backends.ckks.program import MapStage, Program, Stage
 from tacit.backends.ckks.selection import Selection
+from tacit.errors import InternalError
 
 __all__ = ["packed_slots", "schedule_forest"]
 
@@ -90,11 +94,14 @@ def _packed(model: Selection, chain: Chain, q: Sequence[int], codes: Codes) -> P
 
 def _source(model: Selection, codes: Codes, slots: int) -> ReplicatedLayout:
     """How the owner packs the columns: copies rotated against each other, of which each takes part of the diagonals."""
+    digits = int(codes.digits.max())
     period = power_of_two(codes.columns)
-    rows = (power_of_two(model.forest.leaves) << model.steps) * int(codes.digits.max())
-    block = max(period, rows)
-    copies = min(slots // block, min(period, rows))
-    return ReplicatedLayout(codes.columns, slots, period, block, copies, min(period, rows) // copies % period)
+    rows = (power_of_two(model.forest.leaves) << model.steps) * digits
+    shared = min(period, rows)
+    copies = min(slots // max(period, rows), shared // digits)
+    return ReplicatedLayout(
+        codes.columns, slots, period, max(period, rows), copies, shared // copies % period
+    )
 
 
 @lru_cache(maxsize=8)
@@ -102,57 +109,89 @@ def _digit_map(model: Selection, codes: Codes, slots: int) -> SlotMap:
     """Indicators of digits → G + j·E of every digit, step and leaf; G is "less" where the leaf is not on the right.
 
     Diagonals are those of the structure, which features are compared on the way to which leaf: the rotations, which
-    are public, tell nothing of thresholds.
+    are public, tell nothing of thresholds. All of them are multiples of the number of digits.
     """
-    source = _source(model, codes, slots)
-    forest = model.forest
-    digits = int(codes.digits.max())
+    source, digits = _source(model, codes, slots), int(codes.digits.max())
+    size = (power_of_two(model.forest.leaves) << model.steps) * digits
+    matrix, bias = _digit_matrix(model, codes, size)
+    structure = sparse.csr_array((np.ones(matrix.nnz), matrix.indices, matrix.indptr), shape=matrix.shape)
+    span = max(source.span, size)
+    count = -(-source.period * size // span) if size <= source.period else source.period // source.copies
+    index, rows = source.index_at(), np.arange(span) % size
+    diagonals: dict[int, npt.NDArray[np.complex128]] = {}
+    met = 0
+    for k in range(0, count, digits):
+        columns = np.roll(index, -k)[:span]
+        real = columns < source.size
+        held = structure[rows[real], columns[real]] != 0
+        met += int(held.sum())
+        if held.any():
+            diagonal = np.zeros(span, dtype=np.complex128)
+            diagonal[real] = matrix[rows[real], columns[real]]
+            diagonals[k] = np.tile(diagonal, slots // span)
+    if met != matrix.nnz:
+        raise InternalError(f"the diagonals of comparisons meet {met} of {matrix.nnz} entries")
+    output = ReplicatedLayout(size, slots, size, size)
+    return SlotMap(
+        diagonals=diagonals,
+        baby=baby_steps(np.array(sorted(diagonals))),
+        folds=folds(source, output),
+        real_part=False,
+        bias=bias[output.index_at()],
+        output=output,
+    )
+
+
+def _digit_matrix(model: Selection, codes: Codes, size: int) -> tuple[Any, npt.NDArray[np.complex128]]:
+    """(size, columns) complex csr array with an entry, be it 0, for every indicator of a digit; and the bias."""
+    forest, digits = model.forest, int(codes.digits.max())
     leaves = power_of_two(forest.leaves)
-    shape = ((leaves << model.steps) * digits, codes.columns)
-    towards, equal, structure = np.zeros((3, *shape))
-    constant = np.zeros((2, shape[0]))
+    bias = np.zeros(size, dtype=np.complex128)
+    values = np.arange(1, codes.largest + 1)
     starts = codes.starts
-    limits = [
-        codes.digits_of(np.array(int(threshold)), feature)
-        for feature, threshold in zip(forest.features.tolist(), forest.thresholds.tolist(), strict=True)
-    ]
+    towards_at: dict[tuple[int, bool], list[tuple[npt.NDArray[np.complex128], complex]]] = {}
+    rows, columns, entries = [], [], []
     for leaf in range(forest.leaves):
         for step in range(1 << model.steps):
             row = (step * leaves + leaf) * digits
             side = forest.sides[leaf, step] if step < forest.depth else 0.0
             if not side:
-                constant[0, row] = 1.0
+                bias[row] = 1.0
                 continue
             comparison = int(forest.comparisons[leaf, step])
             feature = int(forest.features[comparison])
-            for i, limit in enumerate(limits[comparison].tolist()):
-                # Column of "digit i is v": start + (v - 1)·digits + i.
-                values = np.arange(1, codes.largest + 1)
-                columns = int(starts[feature]) + (values - 1) * digits + i
-                ends = i == digits - 1 and codes.is_grid(feature)
-                structure[row + i, columns] = 1.0
-                held = values > limit if side > 0 else values < limit + ends
-                zero = side < 0 and limit + ends > 0
-                towards[row + i, columns] = held.astype(float) - zero
-                constant[0, row + i] = zero
-                equal[row + i, columns] = (values == limit).astype(float) - (limit == 0)
-                constant[1, row + i] = limit == 0
-    real, imaginary = between(source, towards, constant[0]), between(source, equal, constant[1])
-    none = np.zeros(source.slots, dtype=np.complex128)
-    diagonals: dict[int, npt.NDArray[np.complex128]] = {
-        k: np.asarray(
-            real.diagonals.get(k, none) + 1j * imaginary.diagonals.get(k, none), dtype=np.complex128
-        )
-        for k in between(source, structure, constant[0]).diagonals
-    }
-    return SlotMap(
-        diagonals=diagonals,
-        baby=real.baby,
-        folds=real.folds,
-        real_part=False,
-        bias=real.bias + 1j * imaginary.bias,
-        output=real.output,
-    )
+            key = (comparison, bool(side > 0))
+            if key not in towards_at:
+                towards_at[key] = _digit_weights(
+                    codes, feature, int(forest.thresholds[comparison]), greater=key[1]
+                )
+            for i, (weights, constant) in enumerate(towards_at[key]):
+                bias[row + i] = constant
+                rows.append(np.full(len(values), row + i))
+                # The column of "digit i is v" (`Codes.columns_of`).
+                columns.append(int(starts[feature]) + (values - 1) * digits + i)
+                entries.append(weights)
+    places = (np.concatenate(rows), np.concatenate(columns))
+    return sparse.csr_array((np.concatenate(entries), places), shape=(size, codes.columns)), bias
+
+
+def _digit_weights(
+    codes: Codes, feature: int, threshold: int, *, greater: bool
+) -> list[tuple[npt.NDArray[np.complex128], complex]]:
+    """For each digit the weights of its indicators in G + j·E, or in L + j·E for less, and the constant.
+
+    On a grid "less" is "less or equal": the last digit of the threshold counts as less.
+    """
+    values = np.arange(1, codes.largest + 1)
+    made = []
+    limits = codes.digits_of(np.array(threshold), feature).tolist()
+    for i, limit in enumerate(limits):
+        least = limit + (i == len(limits) - 1 and codes.is_grid(feature))
+        # The digit 0 has no indicator: it is 1 less the sum of the others.
+        zero = complex(not greater and least > 0, limit == 0)
+        held = (values > limit) if greater else (values < least)
+        made.append((held + 1j * (values == limit) - zero, zero))
+    return made
 
 
 def _columns(model: Selection, chain: Chain, q: Sequence[int], codes: Codes) -> Program:
@@ -189,7 +228,8 @@ def _columns(model: Selection, chain: Chain, q: Sequence[int], codes: Codes) -> 
     )
     source = ColumnLayout(codes.columns, chain.slots)
     output = ColumnLayout(len(constant), chain.slots)
-    return Program(stages, source, output, top, 2.0**chain.log_scale, wanted)
+    # Bits are read at twice the scale: from half of the prime, so that their products stay at it.
+    return Program(stages, source, output, top, q[top] / 2, wanted)
 
 
 def _result_scale(model: Selection, q: Sequence[int]) -> float:

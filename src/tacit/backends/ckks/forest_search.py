@@ -105,8 +105,11 @@ def _plans(
         if layout == "latency" and packed_slots(model, codes) > 1 << (log_n - 1):
             continue
         found = []
+        least = 0
         for specials in _SPECIALS:
             for chain in _chains(depth, log_n, specials):
+                if chain.log_q[-1] < least:
+                    continue
                 q, p = moduli(chain.log_n, chain.log_q, chain.log_p)
                 program = schedule_forest(model, chain, q, layout, codes)
                 try:
@@ -114,10 +117,13 @@ def _plans(
                 except PrecisionError as failure:
                     problem = failure
                     continue
-                if noise <= tolerance and 4 * noise <= model.weight:
+                allowed = min(tolerance, model.weight / 4)
+                if noise <= allowed:
                     found.append(ForestPlan(model, region, chain, program, noise, layout, rows))
                     break
-                problem = PrecisionError(f"noise of {noise:.2g} is more than {tolerance:.2g} allows")
+                problem = PrecisionError(f"noise of {noise:.2g} is more than {allowed:.2g} allows")
+                # Noise halves with every bit of scale, and hardly depends on anything else.
+                least = chain.log_q[-1] + int(np.log2(noise / allowed))
         if found:
             return found
     if problem is not None:

@@ -39,7 +39,7 @@ class SlotMap:
     baby: int
     folds: tuple[int, ...]
     real_part: bool
-    bias: FloatArray
+    bias: SlotArray
     output: SlotLayout
 
     @property

@@ -42,6 +42,8 @@ Ciphertext = Any
 FloatArray = npt.NDArray[np.float64]
 Path = tuple[tuple[int, bool], ...]
 
+_SAME_SCALE = 2.0**-45
+"""Relative difference of scales that is rounding of float64."""
 _UNIT = 1.0 + 2.0**-5
 """A bound on values that are 0 or 1 but for noise; programs whose noise is more are refused by their error bound."""
 
@@ -191,6 +193,7 @@ class _Digits:
         self.bases: dict[int, list[Ciphertext]] = {}
         self.greaters: dict[tuple[int, tuple[int, ...]], Ciphertext | None] = {}
         self.equals: dict[tuple[int, tuple[int, ...]], Ciphertext] = {}
+        self.pairs: dict[tuple[int, tuple[int, ...]], Ciphertext] = {}
 
     def place(self, length: int) -> tuple[int, float]:
         """Level and scale of what is said of ``length`` digits."""
@@ -222,6 +225,25 @@ class _Digits:
                 right = self.equal(start + half, threshold[half:])
                 self.equals[key] = _product(self.engine, left, right)
         return self.equals[key]
+
+    def pair(self, start: int, threshold: tuple[int, ...]) -> Ciphertext:
+        """greater + j·equal: what a more significant "equal" multiplies at once."""
+        key = (start, threshold)
+        if key not in self.pairs:
+            half = _half(len(threshold)) if len(threshold) > 1 else 1
+            greater, equal = self.greater(start, threshold[:half]), self.equal(start, threshold[:half])
+            if half == len(threshold):
+                made = self.engine.times_i(equal)
+                made = made if greater is None else self.engine.add(greater, made)
+            else:
+                second = self.pair(start + half, threshold[half:])
+                made = (
+                    _product(self.engine, equal, second)
+                    if greater is None
+                    else _merged(self.engine, greater, equal, second)
+                )
+            self.pairs[key] = self.engine.note_bound(made, _UNIT)
+        return self.pairs[key]
 
     def _greater(self, start: int, threshold: tuple[int, ...]) -> Ciphertext | None:
         if len(threshold) == 1:
@@ -256,14 +278,10 @@ def _both(
     engine: Engine, digits: _Digits, threshold: tuple[int, ...], *, ties: bool
 ) -> tuple[Ciphertext, Ciphertext]:
     """(not greater, greater); with ``ties`` (less, greater)."""
-    greater = digits.greater(0, threshold)
-    if greater is not None and not ties:
-        return _complement(engine, greater), greater
-    equal = digits.equal(0, threshold)
-    if greater is None:
-        # Never greater: 0 as a product, since a ciphertext of nothing would be transparent.
-        less = _complement(engine, equal)
-        return less, _product(engine, equal, less)
+    above = None if ties else digits.greater(0, threshold)
+    if above is not None:
+        return _complement(engine, above), above
+    greater, equal = _parts(engine, digits.pair(0, threshold))
     return _complement(engine, engine.add(greater, equal)), greater
 
 
@@ -304,7 +322,9 @@ def _dropped(engine: Engine, ct: Ciphertext, level: int) -> Ciphertext:
 
 
 def _at(engine: Engine, ct: Ciphertext, level: int, scale: float) -> Ciphertext:
-    """The same values at an exact lower level and scale."""
+    """The same values at a lower level and exactly ``scale``."""
+    if abs(ct.scale - scale) <= _SAME_SCALE * scale:
+        return _dropped(engine, ct, level).with_scale(scale)
     base = _dropped(engine, ct, level + 1)
     factor = scale * engine.q[level + 1] / base.scale
     return engine.rescale(engine.mul_const(base, 1.0, scale=factor)).with_scale(scale)
