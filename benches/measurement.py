@@ -130,13 +130,17 @@ def machine() -> dict[str, object]:
     }
 
 
-def arguments(description: str, tasks: Sequence[str]) -> argparse.Namespace:
-    """The command line that all benches share."""
+def arguments(
+    description: str, tasks: Sequence[str], extra: Mapping[str, str] | None = None
+) -> argparse.Namespace:
+    """The command line that all benches share; ``extra``: further options that take a value, and what they are."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--json", action="store_true", help="one object per line instead of a table")
     parser.add_argument("--quick", action="store_true", help="end within 50 s; correctness is still checked")
     parser.add_argument("--task", choices=tasks, action="append", help="only this task; may be repeated")
     parser.add_argument("--save", action="store_true", help="append the rows to benches/results/")
+    for option, meaning in (extra or {}).items():
+        parser.add_argument(option, metavar="PATH", help=meaning)
     return parser.parse_args()
 
 

@@ -46,8 +46,11 @@ def cpu_path(name: str | None = None) -> str:
     InvalidParameterError: an unknown name, or a path that this CPU cannot run.
     """
 
-def _bench_ntt(log_n: int, repeats: int, cpu: str | None = None) -> float:
-    """Seconds of one forward transform of size 2^log_n modulo a 50-bit prime, best of `repeats` runs."""
+def _bench_ntt(
+    log_n: int, repeats: int, cpu: str | None = None, *, bits: int = 50
+) -> tuple[float, int, int, int]:
+    """A forward transform of size 2^log_n modulo a prime of `bits` bits: seconds of one, best of `repeats` runs; the
+    prime; its primitive root of unity; and a checksum of the result (benches/hexl_ntt.cpp says which)."""
 
 @final
 class Parameters:

@@ -17,14 +17,14 @@ FIELDS = {
 }  # fmt: skip
 
 
-def _run(*arguments: str) -> list[dict[str, object]]:
+def _run(*arguments: str, status: int = 0) -> list[dict[str, object]]:
     done = subprocess.run(
         [sys.executable, ROOT / "benches" / "ckks_ops.py", "--quick", "--json", *arguments],
         capture_output=True,
         text=True,
         timeout=120,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == status, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
@@ -45,8 +45,27 @@ def test_rows_of_one_task() -> None:
 
 def test_transforms_are_the_same_on_all_paths() -> None:
     rows = _run("--task", "ntt")
-    assert [row["shape"] for row in rows] == [f"2^{log_n}" for log_n in range(12, 17)]
-    assert all(row["correct"] for row in rows)
+    ours = [row for row in rows if row["system"] == "tacit"]
+    assert len(ours) == 15 and {row["shape"] for row in ours} >= {"2^12 45 bits", "2^16 50 bits"}
+    assert all(row["correct"] for row in ours)
+    assert all(str(row["note"]).startswith("absent") for row in rows if row["system"] == "hexl")
+
+
+@pytest.mark.parametrize("agrees", [True, False])
+def test_another_transform_beside_ours(tmp_path: Path, *, agrees: bool) -> None:
+    """A stand-in that counts as HEXL when it gives the same residues, and only then."""
+    peer = tmp_path / "peer"
+    peer.write_text(
+        f"#!{sys.executable}\nimport sys\nfrom tacit import _native\n"
+        "log_n, prime, root, repeats = map(int, sys.argv[1:])\n"
+        "seconds, *same, checksum = _native._bench_ntt(log_n, 1, 'portable', bits=prime.bit_length())\n"
+        f"print(seconds, checksum + {int(not agrees)})\n",
+        encoding="utf-8",
+    )
+    peer.chmod(0o755)
+    rows = _run("--task", "ntt", "--hexl", str(peer), status=int(not agrees))
+    assert len(rows) == 30 and all(row["correct"] is agrees and row["seconds"] for row in rows)
+    assert all((row.get("peer") == "hexl") is (row["system"] == "tacit") for row in rows)
 
 
 def test_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

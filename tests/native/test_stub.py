@@ -52,7 +52,10 @@ def test_exports() -> None:
 def test_facts() -> None:
     assert _native.security_table() == {12: 106, 13: 214, 14: 430, 15: 868, 16: 1747}
     assert "2024/463" in _native.SECURITY_SOURCE
-    assert 0 < _native._bench_ntt(12, 3) < 1
+    seconds, prime, root, checksum = _native._bench_ntt(12, 3, bits=40)
+    assert 0 < seconds < 1 and prime.bit_length() == 40
+    assert pow(root, 1 << 12, prime) == prime - 1
+    assert checksum == _native._bench_ntt(12, 1, "portable", bits=40)[3]
     params = _native.Parameters.from_literal(14, [50, 40, 40], [50, 50], log_scale=40)
     assert (params.n, params.slots, params.max_level, params.alpha) == (1 << 14, 1 << 13, 2, 2)
     assert (params.dnum(0), params.dnum(2), params.max_log_qp, params.error_std) == (1, 2, 430, 3.2)

@@ -46,28 +46,34 @@ pub(crate) fn chosen(name: Option<&str>) -> PyResult<CpuPath> {
     }
 }
 
-/// Seconds of one forward transform modulo a 50-bit prime: the best of `repeats` runs.
+/// One forward transform modulo a prime of `bits` bits: seconds, the best of `repeats` runs; the prime; its root of unity; and
+/// a checksum of the result, the sum of (2i + 1)·out[i] modulo 2^64 for the row i·0x9e3779b97f4a7c15 modulo 2^64 and the prime.
 #[pyfunction]
-#[pyo3(signature = (log_n, repeats, cpu=None))]
+#[pyo3(signature = (log_n, repeats, cpu=None, *, bits=50))]
 pub(crate) fn _bench_ntt(
     py: Python<'_>,
     log_n: u32,
     repeats: u32,
     cpu: Option<&str>,
-) -> PyResult<f64> {
+    bits: u32,
+) -> PyResult<(f64, u64, u64, u64)> {
     let path = chosen(cpu)?;
     crate::error::detached(py, || {
-        let m = Modulus::new(ntt_primes(log_n, 50, 1, &[])?[0])?;
+        let m = Modulus::new(ntt_primes(log_n, bits, 1, &[])?[0])?;
         let table = NttTable::new(log_n, &m)?;
         let mut row: Vec<u64> = (0..table.n() as u64)
             .map(|i| m.reduce(i.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
             .collect();
+        table.forward(path, &mut row);
+        let checksum = (0u64..).zip(&row).fold(0u64, |sum, (i, &x)| {
+            sum.wrapping_add((2 * i + 1).wrapping_mul(x))
+        });
         let mut best = f64::INFINITY;
         for _ in 0..repeats.max(1) {
             let start = Instant::now();
             table.forward(path, &mut row);
             best = best.min(start.elapsed().as_secs_f64());
         }
-        Ok(best)
+        Ok((best, m.q(), table.psi(), checksum))
     })
 }

@@ -286,7 +286,13 @@ fn check_terms(len: usize, xs: &[&[u64]], ys: &[&[u64]]) {
     }
 }
 
-fn check_weighted(len: usize, inputs: &[&[u64]], weights: &[u64], offset: u64, m: &Modulus) {
+pub(crate) fn check_weighted(
+    len: usize,
+    inputs: &[&[u64]],
+    weights: &[u64],
+    offset: u64,
+    m: &Modulus,
+) {
     assert_eq!(inputs.len(), weights.len(), "one weight for each row");
     assert!(
         offset < m.q() && weights.iter().all(|&w| w < m.q()),

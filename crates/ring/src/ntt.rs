@@ -52,6 +52,14 @@ pub struct InverseScale {
     pub(crate) offset: u64,
 }
 
+/// What a transform starts from: `offset + Σ weights[i]·inputs[i]`.
+#[cfg(target_arch = "x86_64")]
+struct Conversion<'a> {
+    inputs: &'a [&'a [u64]],
+    weights: &'a [u64],
+    offset: u64,
+}
+
 /// A twiddle factor and its 64-bit Shoup quotient.
 #[derive(Clone, Copy)]
 pub(crate) struct Root {
@@ -129,6 +137,39 @@ impl NttTable {
         self.forward_to_range(path, row, false);
     }
 
+    /// The base conversion `offset + Σ weights[i]·inputs[i]`, natural order → bit-reversed order, lazy: below `2^52`.
+    ///
+    /// Inputs are anything below `2^50`, so residues of any prime; weights and `offset` are in `[0, q)`. The same as
+    /// [`crate::kernel::weighted_sum_lazy`] and [`NttTable::forward_lazy`], with one pass over the memory less.
+    pub fn forward_converted(
+        &self,
+        path: CpuPath,
+        out: &mut [u64],
+        inputs: &[&[u64]],
+        weights: &[u64],
+        offset: u64,
+    ) {
+        self.check(out.len());
+        #[cfg(target_arch = "x86_64")]
+        if path.checked() == CpuPath::Ifma
+            && out.len() >= ifma::MIN_N
+            && inputs.len() <= ifma::max_terms(&self.modulus)
+        {
+            crate::kernel::check_weighted(out.len(), inputs, weights, offset, &self.modulus);
+            let roots = self.ifma[FORWARD]
+                .get_or_init(|| ifma::Roots::new(self.log_n, self.psi, &self.modulus));
+            let source = Conversion {
+                inputs,
+                weights,
+                offset,
+            };
+            // SAFETY: `checked` made sure that this CPU has the instructions.
+            return unsafe { ifma::forward(out, Some(&source), roots, &self.modulus, false) };
+        }
+        crate::kernel::weighted_sum_lazy(path, out, inputs, weights, offset, &self.modulus);
+        self.forward_lazy(path, out);
+    }
+
     fn forward_to_range(&self, path: CpuPath, row: &mut [u64], canonical: bool) {
         self.check(row.len());
         match path.checked() {
@@ -137,7 +178,7 @@ impl NttTable {
                 let roots = self.ifma[FORWARD]
                     .get_or_init(|| ifma::Roots::new(self.log_n, self.psi, &self.modulus));
                 // SAFETY: `checked` made sure that this CPU has the instructions.
-                unsafe { ifma::forward(row, roots, &self.modulus, canonical) }
+                unsafe { ifma::forward(row, None, roots, &self.modulus, canonical) }
             }
             #[cfg(target_arch = "x86_64")]
             CpuPath::Avx2 if row.len() >= avx2::MIN_N => {

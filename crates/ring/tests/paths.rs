@@ -65,6 +65,54 @@ fn forward_transforms_agree() {
 }
 
 #[test]
+fn converted_transforms_agree() {
+    let limit = 1 << 50;
+    for (log_n, m) in rings() {
+        let (n, q) = (1 << log_n, m.q());
+        let table = NttTable::new(log_n, &m).unwrap();
+        // One input alone; a handful; more than one reduction has room for at 50 bits.
+        for (terms, weight) in [(1, 1), (1, q - 1), (3, q - 1), (20, q - 1)] {
+            for (name, input) in [
+                ("random", None),
+                ("2^50 - 1", Some(limit - 1)),
+                ("0", Some(0)),
+            ] {
+                let fresh = |i| input.map_or_else(|| row(n, limit, i as u64), |x| vec![x; n]);
+                let rows: Vec<Vec<u64>> = (0..terms).map(fresh).collect();
+                let inputs: Vec<&[u64]> = rows.iter().map(Vec::as_slice).collect();
+                let weights: Vec<u64> = (0..terms as u64).map(|i| (weight + i) % q).collect();
+                let mut expected: Vec<u64> = (0..n)
+                    .map(|i| {
+                        let products = inputs
+                            .iter()
+                            .zip(&weights)
+                            .map(|(x, &w)| m.mul(m.reduce(x[i]), w));
+                        products.fold(q - 2, |sum, product| m.add(sum, product))
+                    })
+                    .collect();
+                table.forward(CpuPath::Portable, &mut expected);
+                for path in CpuPath::all_available() {
+                    let mut out = vec![!0; n];
+                    table.forward_converted(path, &mut out, &inputs, &weights, q - 2);
+                    assert!(
+                        out.iter().all(|&x| x < 1 << 52),
+                        "{path} 2^{log_n}, q = {q}, {name}: range"
+                    );
+                    out.iter_mut().for_each(|x| *x %= q);
+                    assert!(
+                        out == expected,
+                        "{path} 2^{log_n}, q = {q}, {terms} x {name}"
+                    );
+                }
+            }
+            if log_n > 13 {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
 fn inverse_transforms_agree() {
     for (log_n, m) in rings() {
         let (n, q) = (1 << log_n, m.q());

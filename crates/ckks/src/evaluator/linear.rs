@@ -12,6 +12,7 @@ use crate::keyswitch::{
     Context, Decomposition, Pair, mod_down_to, new_pair, pair_rows, rescale, scale_source,
 };
 use crate::linear::{Giant, LinearMap};
+use crate::workers::Workers;
 use tacit_ring::{Eval, Poly, kernel};
 
 /// A baby step j; `None` for the one that moves nothing.
@@ -161,9 +162,7 @@ impl Evaluator {
             }) => self.times_p(&pair, level),
             None => [0, 1].map(|_| Poly::zeroed(self.params.n(), level + 1 + self.params.alpha())),
         };
-        for (sum, step) in moving {
-            self.add_rotated(level, sum, step, &mut total);
-        }
+        self.add_all_rotated(level, moving, &mut total);
         let division = if rescaled {
             cx.tables().mod_down_rescale(level)
         } else {
@@ -196,9 +195,78 @@ impl Evaluator {
         )
     }
 
+    /// total += Σ rot(sum, step), over Q_l·P. One giant step for each thread, which then has nothing to share, as long as
+    /// there is one for all of them; each thread adds to a total of its own.
+    fn add_all_rotated(
+        &self,
+        level: usize,
+        mut moving: Vec<(InnerSum, &Step<'_>)>,
+        total: &mut Pair,
+    ) {
+        let (cx, threads) = (self.context(), self.workers.threads());
+        let rest = moving.split_off(moving.len() - moving.len() % threads);
+        if threads > 1 && !moving.is_empty() {
+            let one = Context {
+                workers: &Workers::default(),
+                ..cx
+            };
+            let rows = level + 1 + self.params.alpha();
+            let mut totals: Vec<Pair> = (1..threads)
+                .map(|_| [0, 1].map(|_| Poly::zeroed(self.params.n(), rows)))
+                .collect();
+            let mut lists: Vec<Vec<_>> = (0..threads).map(|_| Vec::new()).collect();
+            for (i, step) in moving.into_iter().enumerate() {
+                lists[i % threads].push(step);
+            }
+            let own = core::iter::once(&mut *total).chain(&mut totals);
+            let words = self.params.n() * rows;
+            cx.workers.for_each(
+                lists.into_iter().zip(own).collect(),
+                words,
+                |(list, total)| {
+                    for (sum, step) in list {
+                        self.add_rotated(one, level, sum, step, total);
+                    }
+                },
+            );
+            for part in &totals {
+                self.add_pair(level, total, part);
+            }
+        } else {
+            for (sum, step) in moving {
+                self.add_rotated(cx, level, sum, step, total);
+            }
+        }
+        for (sum, step) in rest {
+            self.add_rotated(cx, level, sum, step, total);
+        }
+    }
+
+    /// total += pair, over Q_l·P.
+    fn add_pair(&self, level: usize, total: &mut Pair, pair: &Pair) {
+        let cx = self.context();
+        let items = pair_rows(total).into_iter().enumerate().collect();
+        let add = |(row, sums): (usize, [&mut [u64]; 2])| {
+            let m = cx
+                .params
+                .modulus(chain::index_of_row(&self.params, level, row));
+            for (sum, part) in sums.into_iter().zip(pair) {
+                kernel::add_assign(cx.path(), sum, part.row(row), m);
+            }
+        };
+        cx.workers.for_each(items, 2 * self.params.n(), add);
+    }
+
     /// total += rot(sum, step), over Q_l·P.
-    fn add_rotated(&self, level: usize, sum: InnerSum, step: &Step<'_>, total: &mut Pair) {
-        let (cx, n) = (self.context(), self.params.n());
+    fn add_rotated(
+        &self,
+        cx: Context<'_>,
+        level: usize,
+        sum: InnerSum,
+        step: &Step<'_>,
+        total: &mut Pair,
+    ) {
+        let n = self.params.n();
         let InnerSum {
             pair: [first, second],
             times_p,

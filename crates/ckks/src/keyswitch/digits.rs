@@ -2,7 +2,7 @@
 use super::{BaseConversion, Context};
 use crate::chain;
 use std::borrow::Cow;
-use tacit_ring::{Coeff, Eval, Poly, kernel};
+use tacit_ring::{Coeff, Eval, Poly};
 
 /// Words of one polynomial over Q·P from which on its rows no longer wait in a cache for the next pass (8 MiB).
 const LARGE_WORDS: usize = 1 << 20;
@@ -213,7 +213,7 @@ pub(super) fn extend_row(
     out: &mut [u64],
 ) {
     let target = conversion.target(index);
-    let (m, path) = (cx.params.modulus(index), cx.path());
-    kernel::weighted_sum_lazy(path, out, sources, &target.weights, target.offset, m);
-    cx.params.ntt(index).forward_lazy(path, out);
+    cx.params
+        .ntt(index)
+        .forward_converted(cx.path(), out, sources, &target.weights, target.offset);
 }

@@ -15,6 +15,7 @@
 //! and again. From degree [`COMPACT_N`] on they are kept small: the three innermost levels, seven eighths of all factors, are
 //! stored without quotients, in Montgomery form, which costs one multiplication more (`COMPACT` in the code).
 
+mod conversion;
 mod forward;
 mod inverse;
 
@@ -23,7 +24,7 @@ use std::arch::x86_64::*;
 use super::bit_reversed_powers;
 use crate::modulus::Modulus;
 
-pub(super) use forward::forward;
+pub(super) use forward::{forward, max_terms};
 pub(super) use inverse::inverse;
 
 /// Smallest transform of this path, in words.

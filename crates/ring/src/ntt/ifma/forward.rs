@@ -2,11 +2,13 @@
 
 use std::arch::x86_64::*;
 
+use super::conversion::{Sum, first_pass};
 use super::{
     CACHED, COMPACT_N, Field, MIN_N, Roots, V, W, broadcast, fold, inner_roots, load, mul_add,
     mul_montgomery, root, shrink, split, store,
 };
 use crate::modulus::Modulus;
+use crate::ntt::Conversion;
 
 /// `(x + y·w, x - y·w)`. Tight: `[0, 4q)` to `[0, 4q)`. Loose: `x` grows and shrinks by less than `2q`.
 #[inline]
@@ -125,7 +127,7 @@ fn finish<const LOOSE: bool, const CANONICAL: bool>(x: V, f: &Field) -> V {
 /// The nodes below `h·K` are in the table.
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
-unsafe fn levels<const K: usize, const LOOSE: bool, const START: u8>(
+pub(super) unsafe fn levels<const K: usize, const LOOSE: bool, const START: u8>(
     x: &mut [V; K],
     r: &Roots,
     h: usize,
@@ -238,10 +240,11 @@ unsafe fn tail<
     }
 }
 
-/// All levels of the block of node `h`: `len` words from `p`, `len` a power of two from 64.
+/// All levels of the block of node `h`: `len` words from `p`, `len` a power of two from 64; for the root perhaps with the
+/// input made by `source`.
 ///
 /// # Safety
-/// As for [`pass`].
+/// As for [`pass`]; all inputs of `source` have `len` words, and there are as many weights and at most `max_terms`.
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
 unsafe fn block<const LOOSE: bool, const COMPACT: bool, const CANONICAL: bool>(
     p: *mut u64,
@@ -249,6 +252,7 @@ unsafe fn block<const LOOSE: bool, const COMPACT: bool, const CANONICAL: bool>(
     r: &Roots,
     h: usize,
     range: Range,
+    source: Option<&Sum<'_>>,
     f: &Field,
 ) {
     // Each step splits the sub-blocks of the level before; all sub-blocks lie inside the block.
@@ -264,6 +268,43 @@ unsafe fn block<const LOOSE: bool, const COMPACT: bool, const CANONICAL: bool>(
         let k = split(size);
         let (start, lift, after) = next(range, k.trailing_zeros(), size.trailing_zeros());
         let lift = multiple(lift, f);
+        if let (Some(source), true) = (source, size == len) {
+            // SAFETY: the block is that of the root; the caller's promise.
+            unsafe {
+                let t = size / k;
+                match (k, start) {
+                    (8, KEEP) => first_pass::<8, LOOSE, KEEP>(p, t, r, source, lift, f),
+                    (8, LIFT) => first_pass::<8, LOOSE, LIFT>(p, t, r, source, lift, f),
+                    (8, _) => first_pass::<8, LOOSE, SHRINK>(p, t, r, source, lift, f),
+                    (4, KEEP) => first_pass::<4, LOOSE, KEEP>(p, t, r, source, lift, f),
+                    (4, LIFT) => first_pass::<4, LOOSE, LIFT>(p, t, r, source, lift, f),
+                    (4, _) => first_pass::<4, LOOSE, SHRINK>(p, t, r, source, lift, f),
+                    (_, KEEP) => first_pass::<2, LOOSE, KEEP>(p, t, r, source, lift, f),
+                    (_, LIFT) => first_pass::<2, LOOSE, LIFT>(p, t, r, source, lift, f),
+                    (_, _) => first_pass::<2, LOOSE, SHRINK>(p, t, r, source, lift, f),
+                }
+            }
+            range = after;
+            (size, parts) = (size / k, parts * k);
+            if len <= CACHED {
+                continue;
+            }
+            for i in 0..parts {
+                // SAFETY: sub-block i of the level.
+                unsafe {
+                    block::<LOOSE, COMPACT, CANONICAL>(
+                        p.add(i * size),
+                        size,
+                        r,
+                        h * parts + i,
+                        range,
+                        None,
+                        f,
+                    );
+                }
+            }
+            return;
+        }
         for i in 0..parts {
             // SAFETY: sub-block i of the level, of node h·parts + i.
             unsafe {
@@ -294,6 +335,7 @@ unsafe fn block<const LOOSE: bool, const COMPACT: bool, const CANONICAL: bool>(
                         r,
                         h * parts + i,
                         range,
+                        None,
                         f,
                     );
                 }
@@ -327,21 +369,42 @@ fn multiple(k: u64, f: &Field) -> V {
     _mm512_mullo_epi64(f.q, broadcast(k))
 }
 
-/// Input `[0, 4q)`; output below `2^52`, or canonical. The row has `MIN_N` words or more, as many as the table is for.
+/// Input `[0, 4q)`, in the row or to be made by `source`; output below `2^52`, or canonical. The row has `MIN_N` words or
+/// more, as many as the table is for and as the inputs of `source` have, which are at most [`max_terms`].
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
-pub(in crate::ntt) fn forward(row: &mut [u64], r: &Roots, m: &Modulus, canonical: bool) {
+pub(in crate::ntt) fn forward(
+    row: &mut [u64],
+    source: Option<&Conversion<'_>>,
+    r: &Roots,
+    m: &Modulus,
+    canonical: bool,
+) {
     assert!(row.len() >= MIN_N && row.len() == r.n());
+    if let Some(Conversion {
+        inputs, weights, ..
+    }) = source
+    {
+        assert!(inputs.len() == weights.len() && inputs.len() <= max_terms(m));
+        assert!(inputs.iter().all(|input| input.len() == row.len()));
+    }
     let (p, n, f) = (row.as_mut_ptr(), row.len(), Field::new(m));
+    let source = source.map(|conversion| Sum::new(conversion, m));
+    let source = source.as_ref();
     // Loose: a pass of three levels needs room for 2q, a lift of 6q and as much again.
-    // SAFETY: the row is borrowed mutably; the tables have its size, as asserted.
+    // SAFETY: the row is borrowed mutably; the tables have its size, as asserted; so have the inputs.
     unsafe {
         match (f.room >= 14, n >= COMPACT_N) {
-            (true, false) => whole::<true, false>(p, n, r, canonical, &f),
-            (true, true) => whole::<true, true>(p, n, r, canonical, &f),
-            (false, false) => whole::<false, false>(p, n, r, canonical, &f),
-            (false, true) => whole::<false, true>(p, n, r, canonical, &f),
+            (true, false) => whole::<true, false>(p, n, r, source, canonical, &f),
+            (true, true) => whole::<true, true>(p, n, r, source, canonical, &f),
+            (false, false) => whole::<false, false>(p, n, r, source, canonical, &f),
+            (false, true) => whole::<false, true>(p, n, r, source, canonical, &f),
         }
     }
+}
+
+/// The largest number of inputs of a conversion to this modulus.
+pub(in crate::ntt) fn max_terms(m: &Modulus) -> usize {
+    Sum::max_terms(m)
 }
 
 /// The block of the root.
@@ -353,6 +416,7 @@ unsafe fn whole<const LOOSE: bool, const COMPACT: bool>(
     p: *mut u64,
     n: usize,
     r: &Roots,
+    source: Option<&Sum<'_>>,
     canonical: bool,
     f: &Field,
 ) {
@@ -360,9 +424,9 @@ unsafe fn whole<const LOOSE: bool, const COMPACT: bool>(
     // SAFETY: the caller's promise.
     unsafe {
         if canonical {
-            block::<LOOSE, COMPACT, true>(p, n, r, 1, range, f);
+            block::<LOOSE, COMPACT, true>(p, n, r, 1, range, source, f);
         } else {
-            block::<LOOSE, COMPACT, false>(p, n, r, 1, range, f);
+            block::<LOOSE, COMPACT, false>(p, n, r, 1, range, source, f);
         }
     }
 }
