@@ -21,8 +21,8 @@ class Report:
     run, largest absolute error of the primary output. ``max_error_against_clear``: measured; only where one process
     holds model and data and was asked to compare. ``comparison_margin``: for models that compare, over half the
     range of a feature: samples farther from every threshold on their way are always within the bound.
-    ``samples_out_of_bound``: samples too close to a threshold for any promise. ``simulated``: nothing was encrypted;
-    the compiled program ran in the clear with the noise that encryption adds.
+    ``samples_out_of_bound``: samples without a promise: too close to a threshold, or with hidden values out of range.
+    ``simulated``: nothing was encrypted; the compiled program ran in the clear with the noise that encryption adds.
     """
 
     protection: str
@@ -71,6 +71,8 @@ class Report:
         if self.comparison_margin is not None:
             text += f"; comparison margin {self.comparison_margin:.2g}"
             text += f", {self.samples_out_of_bound} samples too close to a threshold"
+        elif self.samples_out_of_bound:
+            text += f"; {self.samples_out_of_bound} samples with hidden values out of range"
         return text
 
 

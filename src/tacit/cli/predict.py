@@ -50,6 +50,13 @@ def command(
     strict: Annotated[
         bool, typer.Option(help="Fail when a row gets no promise; otherwise mark such rows.")
     ] = True,
+    check: Annotated[
+        int | None,
+        typer.Option(
+            help="Calibration rows that the plan is tried on, encrypted; default 3, 0: none.",
+            show_default=False,
+        ),
+    ] = None,
     simulate: Annotated[
         bool, typer.Option("--simulate", help="Encrypt nothing: run the plan in the clear, with its noise.")
     ] = False,
@@ -68,12 +75,13 @@ def command(
     plan: dict[str, Any] = {"batch": len(samples) if batch is None else batch, "max_error": max_error}
     if protection != "clear":
         plan["calibration"] = known
+    trial = {} if check is None else {"check": check}
     with output.progress("simulating" if simulate else "predicting") as bar:
         graph = tacit.load(model)
         if simulate:
             answer = tacit.simulate(graph, samples, strict=strict, progress=bar, **plan)
         else:
-            with tacit.protect(graph, protection, progress=bar, **plan) as private:
+            with tacit.protect(graph, protection, progress=bar, **plan, **trial) as private:
                 answer = private.predict(samples, strict=strict)
     values = np.asarray(answer).reshape(len(samples), -1)
     names = column_names(graph, values.shape[1])
@@ -142,7 +150,8 @@ def summary(rows: int, out: pathlib.Path | None, report: Any, *, own: bool) -> s
     lines.append(f"{report.protection}{', simulated' if report.simulated else ''}: {rows} rows; {spent}")
     if report.samples_out_of_bound:
         lines.append(
-            f"{report.samples_out_of_bound} rows have no promise: a value lies too close to a threshold"
+            f"{report.samples_out_of_bound} rows have no promise: "
+            "a value lies too close to a threshold, or hidden values left their ranges"
         )
     if report.simulated:
         lines.append(
