@@ -75,11 +75,12 @@ def _one(tally: Tally, seed: int, number: int) -> None:
     case = make(Random(f"{seed}-{number}"))  # noqa: S311 (a seed names a model)
     tally.names.update(case.graph.digest().encode())
     try:
-        candidate = plan_of(case)
+        try:
+            candidate = plan_of(case)
+        except REFUSALS as refusal:
+            tally.refused[type(refusal).__name__] += 1
+            return
         outcome = run_encrypted(case, candidate, number)
-    except REFUSALS as refusal:
-        tally.refused[type(refusal).__name__] += 1
-        return
     except Exception as error:  # whatever else is raised is a defect to be recorded
         _fault(tally, f"{number}: {type(error).__name__} {error}")
         return

@@ -155,6 +155,22 @@ def test_a_function_that_overflows_is_refused() -> None:
             candidate_of(graph, samples(20, 3) * size)
 
 
+@pytest.mark.parametrize("size", [1e-4, 30.0, 1e4])
+def test_functions_of_every_size(size: float) -> None:
+    """Values far above 1 once asked for constants beyond the last modulus, values far below drowned in noise."""
+    builder = GraphBuilder("size")
+    x = builder.input("x", (None, 5))
+    square = builder.node("Mul", builder.node("Mul", x, x), builder.constant(size))
+    value = builder.node("Add", square, builder.node("Mul", x, builder.constant(size / 4)))
+    weights = np.random.default_rng(1).normal(size=(10, 4))
+    both = builder.node("Concat", builder.node("Mul", x, builder.constant(size)), value, axis=1)
+    graph = builder.finish([builder.node("MatMul", both, builder.constant(weights))])
+    data = samples(40, 5)
+    candidate = candidate_of(graph, data)
+    assert_matches_reference(graph, data[:2], candidate)
+    assert candidate.declaration.error_bound <= 1e-3 * size
+
+
 def test_an_interval_far_from_zero_is_centred() -> None:
     """exp on [-18, -2] is a polynomial of low degree; on [-18, 18] it would be e^18 large."""
     builder = GraphBuilder("far")

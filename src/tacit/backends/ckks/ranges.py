@@ -307,8 +307,13 @@ def _step(
         width, shift = float(reach[0]), values[first].shift
         middle = 0.0 if shift is None else float(shift[0])
         worst = float(gain.sum(axis=1).max(initial=0.0))
+        # held as a multiple of a power of two, so that neither noise nor the modulus depends on the size of the values
+        largest = float(np.abs(activation.function(middle + width * _GRID)).max())
+        size = 2.0 ** ceil(log2(max(largest, 1e-300))) if np.isfinite(largest) else 1.0
         found = approximate(
-            lambda t: activation.function(middle + width * t), "smooth", tolerance / max(worst, 1e-300)
+            lambda t: activation.function(middle + width * t) / size,
+            "smooth",
+            tolerance / max(worst * size, 1e-300),
         )
         if not found.series[1:].any():
             raise NoAdmissiblePlanError(
@@ -316,7 +321,7 @@ def _step(
                 "nothing to protect",
                 hint="check that the model was fitted",
             )
-        scale, own = np.ones_like(reach), np.full_like(reach, found.error)
+        scale, own = np.full_like(reach, size), np.full_like(reach, size * found.error)
     return Step(activation.reads, found, activation.name), _Scaled(scale, None, slope * error + own)
 
 

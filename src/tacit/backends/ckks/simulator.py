@@ -181,6 +181,8 @@ class Simulator:
         return replace(ct, values=ct.values + pt.values, noise=noise)
 
     def add_const(self, ct: SimulatedCiphertext, constant: complex) -> SimulatedCiphertext:
+        if abs(constant) * ct.scale >= self._modulus(ct.level) / 2.01:
+            raise PrecisionError(f"a constant does not fit into the modulus of level {ct.level}")
         rounding = 0.5 / ct.scale
         value = abs(constant) if self.worst_case else constant
         return replace(ct, values=ct.values + value, shared=ct.shared + rounding)
