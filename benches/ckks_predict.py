@@ -151,21 +151,23 @@ def rows(name: str, *, quick: bool, peers: bool, limit_s: float | None = None) -
             yield Row(task=name, shape="", system="tacit", correct=False, note=f"absent: refused: {error}")
             return
         stack.callback(roles.process.close)
-        bytes_up = roles.time_requests(np.resize(task.samples, (task.batch, *task.samples.shape[1:])))
+        batch = roles.owner.plan.batch
+        bytes_up = roles.time_requests(np.resize(task.samples, (batch, *task.samples.shape[1:])))
         found = start_peers(name, task, threads=THREADS, limit_s=limit_s) if peers else []
         running = [peer for peer in found if isinstance(peer, RunningPeer)]
         for peer in running:
             stack.callback(peer.close)
         calls = {"tacit": roles.run, **{peer.name: peer.run for peer in running}}
-        times = take_turns(calls, budget_s=2.0 if quick else 20.0, turn_s=0.05 if quick else 0.5)
+        budget_s, turn_s, least = (2.0, 0.05, 1) if quick else (20.0, 0.5, 3)
+        times = take_turns(calls, budget_s=budget_s, turn_s=turn_s, least=least)
         checked = check(roles, task, count)
-        ours = statistics.median(times["tacit"]) / task.batch
+        ours = statistics.median(times["tacit"]) / batch
         others = {peer.name: statistics.median(times[peer.name]) / peer.samples for peer in running}
         best = min(others, key=lambda peer: others[peer], default=None)
         details, cost = roles.plan.declaration.details, roles.plan.declaration.cost
         yield Row(
             task=name,
-            shape=f"2^{details['log_n']} batch {task.batch}",
+            shape=f"2^{details['log_n']} batch {batch}",
             system="tacit",
             seconds=statistics.median(times["tacit"]),
             fastest=min(times["tacit"]),

@@ -143,12 +143,16 @@ def reset_peak() -> None:
 
 
 def take_turns(
-    calls: Mapping[str, Callable[[int], Sequence[float]]], *, budget_s: float, turn_s: float = 0.05
+    calls: Mapping[str, Callable[[int], Sequence[float]]],
+    *,
+    budget_s: float,
+    turn_s: float = 0.05,
+    least: int = 3,
 ) -> dict[str, list[float]]:
     """Seconds of the calls of each system: turns of at least ``turn_s`` or one call, until ``budget_s`` are over.
 
-    Each has one call to warm up, which decides how many calls make a turn, and which counts where it alone takes all
-    of the time: then the others have their turns beside it.
+    The first system has ``least`` counted calls or more. Each has one call to warm up, which decides how many calls
+    make a turn, and which counts where it alone takes all of the time: then the others have their turns beside it.
     """
     samples: dict[str, list[float]] = {}
     repeats: dict[str, int] = {}
@@ -156,10 +160,11 @@ def take_turns(
         first = list(call(1))
         samples[name] = first if first[0] > budget_s else []
         repeats[name] = max(1, min(1000, int(turn_s / max(1e-6, first[0]))))
+    leading = next(iter(calls))
     end = time.perf_counter() + budget_s
     while True:
         for name, call in calls.items():
-            if sum(samples[name]) < budget_s:
+            if sum(samples[name]) < budget_s or (name == leading and len(samples[name]) < least):
                 samples[name].extend(call(repeats[name]))
-        if time.perf_counter() > end:
+        if time.perf_counter() > end and len(samples[leading]) >= least:
             return samples
