@@ -7,7 +7,7 @@ most M in magnitude on m > D Chebyshev nodes of an interval is at most M / cos(Ï
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -16,7 +16,19 @@ from numpy.polynomial import chebyshev
 
 from tacit.errors import PrecisionError
 
-__all__ = ["INNER", "MAX_DEGREE", "Approximation", "approximate", "at_degree", "relu_series", "sup_norm"]
+__all__ = [
+    "INNER",
+    "MAX_DEGREE",
+    "Approximation",
+    "absolute",
+    "absolute_within",
+    "approximate",
+    "at_degree",
+    "fitted_absolute",
+    "relu_of",
+    "relu_series",
+    "sup_norm",
+]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -25,6 +37,10 @@ INNER = 0.996
 """Arguments stay inside, noise included: at the very ends of [-1, 1] a minimax polynomial is needlessly steep."""
 _RESOLUTION = 2048
 """Degree at which a smooth function is resolved before it is shortened."""
+_BINS = 2000
+"""Arguments are counted in so many parts of [0, 1]."""
+_EVERYWHERE = 0.05
+"""Weight of the whole interval against that of the samples."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +113,74 @@ def _at_degree(resolved: tuple[FloatArray, float] | None, degree: int) -> Approx
         error = sup_norm(difference) + tail if difference.any() else tail
     slope = sup_norm(np.atleast_1d(chebyshev.chebder(series)), INNER) if len(series) > 1 else 0.0
     return Approximation(series, error, slope, sup_norm(series))
+
+
+@lru_cache(maxsize=16)
+def absolute(degree: int) -> Approximation:
+    """|t| by its minimax polynomial of even ``degree`` >= 2."""
+    series, error = _absolute_minimax(degree)
+    return _with_bounds(series, error)
+
+
+def absolute_within(error: float) -> Approximation:
+    """|t| within ``error`` on [-1, 1], of least depth. Raises ``PrecisionError`` as ``approximate`` does."""
+    degree = 2
+    while degree <= MAX_DEGREE:
+        found = absolute(degree)
+        if found.error <= error:
+            return found
+        degree = 2 * degree + 2
+    raise PrecisionError(
+        f"no polynomial of degree <= {MAX_DEGREE} is within {error:.2g} of a maximum on its interval",
+        hint="allow a larger error, or calibrate on data with a narrower range",
+    )
+
+
+def fitted_absolute(degree: int, arguments: FloatArray, wanted: FloatArray) -> Approximation:
+    """An even polynomial near |t| on [-1, 1], by least squares where ``arguments`` lie; its error bound is as proven.
+
+    ``slope`` is that at the arguments, not that of the whole interval.
+    ``arguments``, ``wanted``: of one length; what the polynomial should make of samples of its argument. A part
+    ``_EVERYWHERE`` of the weight goes to |t| on the whole interval, so that no argument is forgotten.
+    """
+    sizes = np.minimum((np.abs(arguments) * _BINS).astype(np.int64), _BINS - 1)
+    counts = np.bincount(sizes, minlength=_BINS).astype(np.float64)
+    middles = (np.arange(_BINS) + 0.5) / _BINS
+    means = np.where(counts > 0, np.bincount(sizes, wanted, _BINS) / np.maximum(counts, 1), middles)
+    weights = np.sqrt(counts / max(counts.sum(), 1.0))
+    # With the density of Chebyshev nodes the polynomial stays near |t| at the ends, too.
+    everywhere = np.sqrt(_EVERYWHERE * 2 / (np.pi * _BINS * np.sqrt(1 - middles**2)))
+    basis = chebyshev.chebvander(middles, degree)[:, ::2]
+    system = np.concatenate([basis * weights[:, None], basis * everywhere[:, None]])
+    series = np.zeros(degree + 1)
+    series[::2] = np.linalg.lstsq(system, np.concatenate([means * weights, middles * everywhere]))[0]
+    found = _with_bounds(series, _distance_from_absolute(series))
+    return replace(found, slope=_slope_met(series, arguments))
+
+
+def relu_of(found: Approximation) -> Approximation:
+    """max(t, 0) = (t + |t|)/2 from an approximation of |t|."""
+    series = found.series / 2
+    series[1] += 0.5
+    return Approximation(series, found.error / 2, (1 + found.slope) / 2, sup_norm(series))
+
+
+def _slope_met(series: FloatArray, arguments: FloatArray) -> float:
+    """The largest |p'| at samples of the argument, with 5 % to spare."""
+    return 1.05 * float(np.abs(chebyshev.chebval(arguments, chebyshev.chebder(series))).max(initial=0.0))
+
+
+def _with_bounds(series: FloatArray, error: float) -> Approximation:
+    slope = sup_norm(np.atleast_1d(chebyshev.chebder(series)), INNER)
+    return Approximation(series, error, slope, sup_norm(series))
+
+
+def _distance_from_absolute(series: FloatArray) -> float:
+    """A bound, tight to 0.5 %, on |p(t) - |t|| over [-1, 1] for an even Chebyshev series of degree >= 2."""
+    degree = len(series) - 1
+    nodes = np.cos((np.arange(16 * degree) + 0.5) * np.pi / (16 * degree))
+    halves = (nodes + 1) / 2
+    return float(np.abs(chebyshev.chebval(halves, series) - halves).max() / np.cos(np.pi / 32))
 
 
 def _resolve(function: Callable[[FloatArray], FloatArray]) -> tuple[FloatArray, float]:
@@ -176,11 +260,7 @@ def _absolute_minimax(degree: int) -> tuple[FloatArray, float]:
             break
     series = np.zeros(degree + 1)
     series[0::2] = coefficients
-    linear = np.array([0.0, 1.0])
-    nodes = np.cos((np.arange(16 * degree) + 0.5) * np.pi / (16 * degree))
-    points = (nodes + 1) / 2
-    on_half = np.abs(chebyshev.chebval(points, series) - chebyshev.chebval(points, linear)).max()
-    return series, float(on_half / np.cos(np.pi / 32))
+    return series, _distance_from_absolute(series)
 
 
 def _alternating_extrema(error: FloatArray, count: int) -> npt.NDArray[np.int64] | None:

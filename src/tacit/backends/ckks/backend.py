@@ -23,6 +23,7 @@ from tacit.backends.ckks.forest_search import plan_forest
 from tacit.backends.ckks.layout import ColumnLayout, power_of_two
 from tacit.backends.ckks.levels import MAX_LOG_QP, Chain, chains, moduli, schedule
 from tacit.backends.ckks.machine import INTEL_EMERALD_RAPIDS, Machine
+from tacit.backends.ckks.measured import DEGREES, ERROR_MARGIN, lower_measured
 from tacit.backends.ckks.noise import NoiseModel
 from tacit.backends.ckks.partition import Partition, partition
 from tacit.backends.ckks.program import Program
@@ -53,6 +54,10 @@ OBSERVED_ASSUMPTION = (
 )
 MAX_FLAG_NOISE = 0.5
 """Of a range flag, whose alarm is at 1 and which calibration samples keep below a quarter."""
+MEASURED_ASSUMPTION = (
+    "ranges of hidden values and the error of polynomials are measured on calibration data, not proven: the largest "
+    f"error of these samples times {ERROR_MARGIN} is promised for samples like them; noise of ciphertexts is bounded"
+)
 TOLERANCES = (1e-4, 1e-3, 1e-2, 3e-2, 0.1, 0.3)
 """Errors that are tried in turn when none is asked for, over the range of the calibrated scores."""
 APPROXIMATION_SHARE = 0.7
@@ -65,6 +70,10 @@ REQUESTS_PER_KEYS = 20
 """Requests for which one set of keys is thought to be made, when its bytes are weighed against seconds."""
 _ROOM = 3.0
 """Decrypted scores that pass the owner's check are within this many tolerated errors of the sound range of scores."""
+FITTED = frozenset({"relu", "pool"})
+"""Kinds of functions with which a model may be fitted to calibration data, where no bound can be proven."""
+MAX_BYTES_HELD = 1 << 35
+"""Columns of one value may take this much memory; packings that would need more are not tried."""
 _LEAST_NOISE = 2.0**-36
 """Noise of the last rescaling over the largest result: 8 times N/6 units, N = 2^12, of a scale below 2^50 over it."""
 
@@ -170,7 +179,8 @@ class CkksBackend:
         room = _ROOM * TOLERANCES[-1] * span
         gain = tail_gain(part.tail, low - room, high + room)
         sources: list[Observed | None] = [None]
-        if part.is_exact and part.activations:
+        kinks = any(activation.kind in FITTED for activation in part.activations)
+        if forest is None and part.activations and (part.is_exact or kinks):
             sources.append(Observed(data[:CALIBRATION_SAMPLES]))
         if max_error is not None:
             if not np.isfinite(max_error) or max_error <= 0:
@@ -273,6 +283,11 @@ class CkksBackend:
         widest = max(power_of_two(size) for size in model.sizes)
         for log_n in MAX_LOG_QP:
             options: list[CkksCandidate] = []
+            if (
+                layout == "throughput"
+                and max(model.sizes) * (model.depth + 1) << (log_n + 4) > MAX_BYTES_HELD
+            ):
+                continue
             for chain in chains(model.depth, log_n, switches_keys=switches):
                 if layout == "latency" and widest > chain.slots:
                     continue
@@ -325,7 +340,19 @@ def _layouts(batch: int) -> tuple[tuple[str, ...], ...]:
 
 @lru_cache(maxsize=4)
 def _lowered(part: Partition, region: Region, tolerance: float, observed: Observed | None) -> Model:
-    return lower(part, region, tolerance, observed)
+    if observed is None or part.is_exact:
+        return lower(part, region, tolerance, observed)
+    least = np.inf
+    for degree in DEGREES:
+        model = lower_measured(part, region, observed, degree)
+        error = float(model.error.max())
+        if error <= tolerance:
+            return model
+        least = min(least, error)
+    raise PrecisionError(
+        f"functions fitted to the calibration data leave an error of {least:.2g}, more than {tolerance:.2g}",
+        hint="allow a larger max_error, or use a shallower model",
+    )
 
 
 @lru_cache(maxsize=64)
@@ -451,6 +478,11 @@ def _score_span(graph: Graph, part: Partition, data: FloatArray) -> float:
     return span if span > 0 else max(1.0, float(np.abs(scores).max()))
 
 
+def _assumption(part: Partition) -> str:
+    """What a plan with observed ranges rests on."""
+    return OBSERVED_ASSUMPTION if part.is_exact else MEASURED_ASSUMPTION
+
+
 def _declare(
     part: Partition, chain: Chain, program: Program, cost: Cost, error_bound: float, observed: Observed | None
 ) -> Declaration:
@@ -477,7 +509,7 @@ def _declare(
             Sight("calibrated region", ("provider", "owner"), "box and mean of the features are in the plan"),
             *flagged,
         ),
-        assumptions=ASSUMPTIONS if observed is None else (*ASSUMPTIONS, OBSERVED_ASSUMPTION),
+        assumptions=ASSUMPTIONS if observed is None else (*ASSUMPTIONS, _assumption(part)),
         parameters=(
             f"N = 2^{chain.log_n}, log QP = {chain.log_qp} of {MAX_LOG_QP[chain.log_n]}, "
             f"{len(chain.log_q)} + {len(chain.log_p)} primes, {len(rotations)} rotation keys"

@@ -14,6 +14,7 @@ from tacit.backends.ckks.envelope import open_envelope, seal
 from tacit.backends.ckks.forest_program import schedule_forest
 from tacit.backends.ckks.levels import Chain, moduli, schedule
 from tacit.backends.ckks.matrix import Matrix, full
+from tacit.backends.ckks.maximum import Maximum, Round, Windows
 from tacit.backends.ckks.program import Program
 from tacit.backends.ckks.public import PublicPlan
 from tacit.backends.ckks.ranges import Model, ScaledAffine, Step, Watch
@@ -119,6 +120,9 @@ def _check_shapes(model: Model | Selection, public: PublicPlan) -> None:
             fits = [matrix.shape for matrix in node.matrices] == [(rows, width) for width in read]
             fits = fits and prod(node.shape) == rows and node.bound.shape == (rows,)
             widths.append(rows)
+        elif isinstance(node, Maximum):
+            fits = len(read) == 1 and prod(node.windows.shape) == read[0] and node.windows.is_valid
+            widths.append(node.size if fits else 0)
         else:
             fits = len(read) == (1 if node.approximation else len(read)) <= 2 and len(set(read)) == 1
             widths.append(read[0])
@@ -130,19 +134,32 @@ def _check_shapes(model: Model | Selection, public: PublicPlan) -> None:
         raise MalformedMessageError("the bundle is not valid: its shapes do not fit each other")
 
 
-def _node_to_list(node: ScaledAffine | Step) -> list[Any]:
+def _node_to_list(node: ScaledAffine | Step | Maximum) -> list[Any]:
     reads = list(node.reads)
     if isinstance(node, ScaledAffine):
         matrices = [_matrix_to_list(matrix) for matrix in node.matrices]
         return ["affine", reads, list(node.shape), matrices, _bytes(node.bias), _bytes(node.bound)]
+    if isinstance(node, Maximum):
+        windows = node.windows
+        geometry = [
+            list(part) for part in (windows.shape, windows.kernel, windows.strides, windows.dilations)
+        ]
+        rounds = [[turn.gain, _approximation_to_list(turn.absolute)] for turn in node.rounds]
+        return ["maximum", reads, node.name, geometry, rounds]
     return ["step", reads, node.name, _approximation_to_list(node.approximation)]
 
 
-def _node_from_list(fields: list[Any]) -> ScaledAffine | Step:
+def _node_from_list(fields: list[Any]) -> ScaledAffine | Step | Maximum:
     kind, reads, *rest = fields
     if kind == "step":
         name, approximation = rest
         return Step(tuple(reads), _approximation_from_list(approximation), str(name))
+    if kind == "maximum":
+        name, geometry, rounds = rest
+        (channels, height, width), *pairs = ([int(size) for size in part] for part in geometry)
+        kernel, strides, dilations = ((rows, columns) for rows, columns in pairs)
+        windows = Windows((channels, height, width), kernel, strides, dilations)
+        return Maximum(tuple(reads), windows, _rounds_from_list(rounds, windows), str(name))
     shape, matrices, bias, bound = rest
     return ScaledAffine(
         tuple(reads),
@@ -151,6 +168,16 @@ def _node_from_list(fields: list[Any]) -> ScaledAffine | Step:
         _array(bound),
         tuple(shape),
     )
+
+
+def _rounds_from_list(fields: list[Any], windows: Windows) -> tuple[Round, ...]:
+    rounds = []
+    for offset, (gain, approximation) in zip(windows.offsets, fields, strict=True):
+        found = _approximation_from_list(approximation)
+        if found is None:
+            raise ValueError("a round of a maximum has no polynomial")
+        rounds.append(Round(offset, found, float(gain)))
+    return tuple(rounds)
 
 
 def _matrix_to_list(matrix: Matrix) -> list[Any]:

@@ -26,6 +26,7 @@ from tacit.backends.ckks.program import (
     ColumnStage,
     FlagStage,
     MapStage,
+    MaximumStage,
     PolynomialStage,
     ProductStage,
     Program,
@@ -186,6 +187,8 @@ class _Run:
             return [run_order(engine, stage, values[0])]
         if isinstance(stage, FlagStage):
             return raise_flag(engine, stage, registers)
+        if isinstance(stage, MaximumStage):
+            return self._maximum(stage, values)
         if isinstance(stage, PathStage):
             return [run_path(engine, stage, values[0])]
         if isinstance(stage, ColumnOrderStage):
@@ -220,6 +223,19 @@ class _Run:
             result = engine.add_plain(_relabel(result, bias.scale), bias)
         result = engine.note_bound(result, stage.bound)
         return engine.absorb(result, stage.absorbs) if stage.absorbs else result
+
+    def _maximum(self, stage: MaximumStage, values: list[Ciphertext]) -> list[Ciphertext]:
+        engine, absolute = self.engine, stage.absolute
+        values = [engine.drop_level(ct, stage.level) for ct in values]
+        pairs = [(values[i], values[j]) for i, j in stage.pairs]
+        if not stage.pairs:
+            pairs = [(values[0], engine.rotate(values[0], stage.rotation))]
+        results = []
+        for a, b in pairs:
+            size = self._polynomial(absolute, engine.note_bound(engine.sub(a, b), 1.0))
+            middle = self._at(engine.add(a, b), stage.half, size.level, size.scale)
+            results.append(engine.note_bound(engine.add(size, middle), stage.bound))
+        return results
 
     def _columns(self, stage: ColumnStage, registers: Sequence[list[Ciphertext]]) -> list[Ciphertext]:
         engine, scale = self.engine, registers[0][0].scale

@@ -119,9 +119,10 @@ class ReplicatedLayout:
 class GridLayout:
     """Latency packing between convolutions: (channels, height, width) with any strides, again and again.
 
-    Element (c, y, x) of ``shape`` lies at slot c·channel + (y div f)·row + (x div g) + ((y mod f)·g + x mod g)·phase
-    for ``phases`` = (f, g): neighbours that a stride or a pool takes apart lie in blocks of their own, and as the
-    outermost blocks they are added up by folds. ``span``: the pattern repeats, a power of two.
+    Element (c, y, x) of ``shape`` lies at slot c·channel + (y div f)·row + (x div g)·column +
+    ((y mod f)·g + x mod g)·phase for ``phases`` = (f, g): neighbours that a stride or a pool takes apart lie in blocks
+    of their own, and as the outermost blocks they are added up by folds. ``span``: the pattern repeats, a power of
+    two. Slots that hold no element may hold anything small: no map reads them.
     """
 
     shape: tuple[int, int, int]
@@ -131,9 +132,11 @@ class GridLayout:
     phases: tuple[int, int]
     phase: int
     span: int
+    column: int = 1
 
     def __post_init__(self) -> None:
-        if self.slots % self.span or min(self.channel, self.row, self.phase, *self.phases, *self.shape) < 1:
+        steps = (self.channel, self.row, self.column, self.phase)
+        if self.slots % self.span or min(*steps, *self.phases, *self.shape) < 1:
             raise InvalidParameterError(f"not a layout: {self!r}")
         places = self.places()
         if places.max() >= self.span or len(np.unique(places)) != places.size:
@@ -148,7 +151,7 @@ class GridLayout:
         """(size,) slot of each element in the first span."""
         c, y, x = np.indices(self.shape).reshape(3, -1)
         f, g = self.phases
-        inner = c * self.channel + y // f * self.row + x // g
+        inner = c * self.channel + y // f * self.row + x // g * self.column
         return np.asarray(inner + (y % f * g + x % g) * self.phase)
 
     def index_at(self) -> IntArray:

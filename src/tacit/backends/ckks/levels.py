@@ -6,7 +6,7 @@ ends at the nominal scale: scales stay exact, with no drift to allow for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
@@ -16,12 +16,14 @@ import numpy.typing as npt
 
 from tacit.backends.ckks.flag import flag_scale
 from tacit.backends.ckks.layout import ColumnLayout, ReplicatedLayout, WindowLayout
+from tacit.backends.ckks.maximum import Maximum
 from tacit.backends.ckks.noise import NoiseModel
 from tacit.backends.ckks.placement import Placement, place
 from tacit.backends.ckks.program import (
     ColumnStage,
     FlagStage,
     MapStage,
+    MaximumStage,
     PolynomialStage,
     ProductStage,
     Program,
@@ -44,6 +46,8 @@ SPECIAL_BITS = 48
 """Of special primes from N = 2^13 up: transforms modulo primes of 49 and 50 bits take a quarter more time."""
 MAX_SPECIALS = {12: 1, 13: 1, 14: 4, 15: 5, 16: 5}
 """Most special primes that are tried: each makes digits fewer and keys smaller, and takes bits from the scales."""
+LONG_CHAIN = 24
+"""Levels from which more special primes are tried, whatever the ring."""
 MAX_SCALE_BITS = 42
 """More scale than this buys no precision that float64 answers show."""
 MIN_SCALE_BITS = 22
@@ -82,7 +86,7 @@ def chains(depth: int, log_n: int, *, switches_keys: bool) -> Iterator[Chain]:
         levels = depth if rescale_last else depth - 1
         if levels and not rescale_last:
             continue
-        for count in range(1, MAX_SPECIALS[log_n] + 1) if switches_keys else (0,):
+        for count in _specials(log_n, levels) if switches_keys else (0,):
             if count > 1 and levels + 1 <= count:
                 continue
             for bits in ((SPECIAL_BITS,) if log_n > 12 else (50, 44, 38)) if switches_keys else (0,):
@@ -98,7 +102,9 @@ def chains(depth: int, log_n: int, *, switches_keys: bool) -> Iterator[Chain]:
                 if scale + room > MAX_PRIME_BITS:
                     scale = min((left - MAX_PRIME_BITS) // levels, MAX_SCALE_BITS)
                 first = min(MAX_PRIME_BITS, scale + room, left - scale * levels)
-                if scale < MIN_SCALE_BITS or first < 20:
+                # Below log_n + 11 bits there are too few primes for a long chain.
+                least = log_n + 11 if levels >= LONG_CHAIN else MIN_SCALE_BITS
+                if scale < least or first < 20:
                     continue
                 yield Chain(log_n, (first, *(scale,) * levels), special, scale, rescale_last)
                 for less in () if switches_keys else range(MIN_SCALE_BITS + 2, scale, 4):
@@ -109,6 +115,13 @@ def chains(depth: int, log_n: int, *, switches_keys: bool) -> Iterator[Chain]:
                         less,
                         rescale_last,
                     )
+
+
+def _specials(log_n: int, levels: int) -> Sequence[int]:
+    """Numbers of special primes worth trying: on long chains only few digits make keys that can be kept."""
+    if levels >= LONG_CHAIN:
+        return 2, 4, 6, 8
+    return range(1, MAX_SPECIALS[log_n] + 1)
 
 
 def schedule(model: Model, chain: Chain, q: tuple[int, ...], layout: str) -> Program:
@@ -138,6 +151,8 @@ class _Schedule:
         for made, node in enumerate(model.nodes, start=1):
             if isinstance(node, Step):
                 self._function(made, node)
+            elif isinstance(node, Maximum):
+                self._maximum(made, node)
             else:
                 self._affine(made, node, maps)
                 maps += 1
@@ -245,6 +260,21 @@ class _Schedule:
         else:
             self._add(SquareStage(level, step.name), registers)
             self.scale.append(scales[0] * scales[0] / self.q[level])
+
+    def _maximum(self, made: int, node: Maximum) -> None:
+        level = self.levels[made] + node.depth
+        register = self.register[node.reads[0]]
+        columns, moves = node.columns, self.placement.moves[made] if self.placement else ()
+        for index, turn in enumerate(node.rounds):
+            series = tuple(float(c) * turn.gain / 2 for c in turn.absolute.series)
+            high = (turn.absolute.high + 2.0**-10) * turn.gain / 2
+            slope = turn.absolute.slope * turn.gain / 2
+            size = PolynomialStage(series, level, self.nominal, high, slope, name=node.name)
+            rotation, pairs = (moves[index], ()) if self.placement else (0, columns[index])
+            stage = MaximumStage(size, turn.gain / 2, rotation, pairs, 1.0 + 2.0**-6, node.name)
+            register = self._add(stage, (register,))
+            level -= turn.depth
+        self.scale.append(self.nominal)
 
 
 def _opaque(weights: FloatArray, scale: float) -> FloatArray:

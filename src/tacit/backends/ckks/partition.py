@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tacit.backends.ckks.affine import Affine, compose
+from tacit.backends.ckks.maximum import Windows
+from tacit.backends.ckks.pools import pools_first, windows_of
 from tacit.errors import NoAdmissiblePlanError, ShapeError, UnsupportedOpError
 from tacit.ir.graph import Graph, Node, infer_values
 from tacit.ir.interpret import interpret
@@ -33,7 +35,8 @@ _PAIRWISE = {"Mul": "product"}
 class Activation:
     """An element-wise function of the values ``reads``.
 
-    ``kind``: ``square``, ``relu`` (homogeneous) or ``smooth`` for functions of one value, ``product`` of two.
+    ``kind``: ``square``, ``relu`` (homogeneous) or ``smooth`` for functions of one value, ``product`` of two;
+    ``pool`` for the largest elements of ``windows``: (elements, …) → (results, …).
     """
 
     reads: tuple[int, ...]
@@ -41,6 +44,7 @@ class Activation:
     function: Callable[..., FloatArray]
     name: str
     op: str
+    windows: Windows | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +81,7 @@ def partition(graph: Graph) -> Partition:
             "encrypted prediction takes a model with one float input whose first dimension is the batch",
             hint="export the model with a single (batch, features) input",
         )
+    graph = pools_first(graph)
     cut, tail = cut_and_tail(graph)
     produced = {node.output for node in graph.nodes}
     encrypted = _ancestors(graph, cut, produced)
@@ -243,6 +248,14 @@ class _Found:
         """The function that begins with a node whose operands are affine in what is held, and what it reads."""
         graph = self.graph
         secret = [name for name in first.inputs if _is_secret(graph, name)]
+        if first.op == "MaxPool":
+            windows = windows_of(graph, first)
+            number = self._affine(secret[0])
+            self.nodes.append(
+                Activation((number,), "pool", windows.apply, first.name or first.output, first.op, windows)
+            )
+            self.held[first.output] = len(self.nodes)
+            return
         if len(set(secret)) == 1:
             entry, exit_value = self._one_variable(first, secret[0], affine)
             z = self._affine(entry)
@@ -283,8 +296,10 @@ class _Found:
     def _affine(self, name: str, broadcast: tuple[int | None, ...] | None = None) -> int:
         """The number of the affine value ``name``, made if it is not there."""
         number = self.held.get(name, 0)
-        if broadcast is None and number and isinstance(self.nodes[number - 1], Affine):
-            return number
+        if broadcast is None and number:
+            maker = self.nodes[number - 1]
+            if isinstance(maker, Affine) or maker.kind == "pool":
+                return number
         self.nodes.append(compose(self.graph, self.held, (name,), broadcast=broadcast))
         if broadcast is None and name not in self.held:
             self.held[name] = len(self.nodes)

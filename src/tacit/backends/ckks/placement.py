@@ -8,11 +8,12 @@ from `_sources` (what the owner packs) or `_layouts` (what one map makes and the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
 from math import ceil
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,14 +28,16 @@ from tacit.backends.ckks.layout import (
 )
 from tacit.backends.ckks.linear import SlotMap, between, input_layout
 from tacit.backends.ckks.matrix import Matrix
+from tacit.backends.ckks.maximum import Maximum, Windows, pooled, shift_of
 from tacit.backends.ckks.meter import Meter, MeteredCiphertext, MeteredMap
 from tacit.backends.ckks.ranges import Model, ScaledAffine, Step
-from tacit.errors import InternalError
+from tacit.errors import DepthError, InternalError
 
 __all__ = ["Placement", "place"]
 
 IntArray = npt.NDArray[np.int64]
 Shape = tuple[int, int, int]
+Item = TypeVar("Item")
 
 BEAM = 6
 """Partial plans that are kept after each map."""
@@ -48,12 +51,14 @@ SECONDS_PER_KEY = 2e-4
 class Placement:
     """``source``: what the owner packs; ``maps``: for each affine map one for every value that it reads.
 
-    Maps of several values have no bias, and leave to their sum the ``folds`` that they have in common.
+    Maps of several values have no bias, and leave to their sum the ``folds`` that they have in common. ``moves``: of
+    each maximum, by the value that it makes, the rotation of every round.
     """
 
     source: ReplicatedLayout | WindowLayout
     maps: tuple[tuple[SlotMap, ...], ...]
     folds: tuple[tuple[int, ...], ...]
+    moves: Mapping[int, tuple[int, ...]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +82,7 @@ class _Net:
     kin: tuple[int, ...]
     last_read: tuple[int, ...]
     steps: tuple[tuple[tuple[int, int], ...], ...]
+    windows: tuple[tuple[Windows, ...], ...]
 
     @staticmethod
     def of(model: Model) -> _Net:
@@ -84,6 +90,7 @@ class _Net:
         kin = [0]
         last_read = [0] * (len(model.nodes) + 1)
         steps: list[list[tuple[int, int]]] = [[] for _ in last_read]
+        windows: list[list[Windows]] = [[] for _ in last_read]
         for made, node in enumerate(model.nodes, start=1):
             kin.append(made)
             for read in node.reads:
@@ -92,13 +99,23 @@ class _Net:
                 shapes.append(grid_shape(node.shape))
                 for read, matrix in zip(node.reads, node.matrices, strict=True):
                     steps[read].append(_step(matrix, shapes[read], shapes[made]))
+            elif isinstance(node, Maximum):
+                shapes.append(node.windows.result)
+                steps[node.reads[0]].append(node.windows.strides)
+                windows[node.reads[0]].append(node.windows)
             else:
                 shapes.append(shapes[node.reads[0]])
                 kin = _joined(kin, (made, *node.reads))
-        together = [
-            tuple(dict.fromkeys(s for v, k in enumerate(kin) if k == own for s in steps[v])) for own in kin
-        ]
-        return _Net(tuple(shapes), tuple(kin), tuple(last_read), tuple(together))
+        return _Net(
+            tuple(shapes), tuple(kin), tuple(last_read), _together(kin, steps), _together(kin, windows)
+        )
+
+
+def _together(kin: list[int], items: list[list[Item]]) -> tuple[tuple[Item, ...], ...]:
+    """What holds for any value of a kin, without repetitions."""
+    return tuple(
+        tuple(dict.fromkeys(s for v, k in enumerate(kin) if k == own for s in items[v])) for own in kin
+    )
 
 
 def _joined(kin: list[int], values: tuple[int, ...]) -> list[int]:
@@ -124,6 +141,9 @@ def place(model: Model, log_n: int) -> Placement:
         if isinstance(node, Step):
             paths = [replace(path, layouts=(*path.layouts, path.layouts[node.reads[0]])) for path in paths]
             continue
+        if isinstance(node, Maximum):
+            paths = [replace(path, layouts=(*path.layouts, _pooled(path, node))) for path in paths]
+            continue
         found: dict[tuple[SlotLayout | None, ...], _Path] = {}
         for path in paths:
             for output in _wanted(net, made, node, path, slots, is_last=made == len(model.nodes)):
@@ -137,8 +157,29 @@ def place(model: Model, log_n: int) -> Placement:
                     known = found.get(live)
                     if known is None or option.seconds < known.seconds:
                         found[live] = option
+        if not found:
+            raise DepthError(
+                f"no layout in {slots} slots serves all readers of the value of shape {net.shapes[made]}",
+                hint="ask for many samples at once (`batch=`), or use smaller images",
+            )
         paths = sorted(found.values(), key=lambda path: path.seconds)[:BEAM]
     return _built(model, paths[0])
+
+
+def _pooled(path: _Path, node: Maximum) -> SlotLayout:
+    layout = path.layouts[node.reads[0]]
+    if not isinstance(layout, GridLayout):
+        raise InternalError("a maximum reads a value that is not in a grid")
+    return pooled(layout, node.windows)
+
+
+def _moves(path: _Path, node: Maximum) -> tuple[int, ...]:
+    layout = path.layouts[node.reads[0]]
+    found = [shift_of(layout, node.windows, turn.offset) if layout else None for turn in node.rounds]
+    moves = tuple(move for move in found if move is not None)
+    if len(moves) != len(found):
+        raise InternalError("the windows of a maximum do not go together with its layout")
+    return moves
 
 
 def _wanted(
@@ -152,14 +193,20 @@ def _wanted(
             return [layout]
     found = {}
     read = [path.layouts[value] for value in node.reads]
+    windows = net.windows[made]
+    gap = max((w.reach[0] + bool(w.reach[1]) for w in windows), default=0)
     for step in net.steps[made] or ((1, 1),):
-        found.update(dict.fromkeys(_layouts(net.shapes[made], slots, step, read[0])))
+        found.update(dict.fromkeys(_layouts(net.shapes[made], slots, step, read[0], gap)))
     if len(read) > 1:
         # Where a value is added to another of its shape, the same layout takes no rotation.
         for value, layout in zip(node.reads, read, strict=True):
             if layout is not None and net.shapes[value] == net.shapes[made]:
                 found[layout] = None
-    return found
+    return [
+        layout
+        for layout in found
+        if all(shift_of(layout, w, offset) is not None for w in windows for offset in w.offsets)
+    ]
 
 
 def grid_shape(shape: tuple[int, ...]) -> Shape:
@@ -177,6 +224,11 @@ def _built(model: Model, path: _Path) -> Placement:
         raise InternalError(f"the owner cannot pack a {type(source).__name__}")
     maps: list[tuple[SlotMap, ...]] = []
     folded: list[tuple[int, ...]] = []
+    moves = {
+        made: _moves(path, node)
+        for made, node in enumerate(model.nodes, start=1)
+        if isinstance(node, Maximum)
+    }
     for made, node in enumerate(model.nodes, start=1):
         if not isinstance(node, ScaledAffine):
             continue
@@ -198,7 +250,7 @@ def _built(model: Model, path: _Path) -> Placement:
         kept = [part.folds[: len(part.folds) - len(common)] for part in parts]
         maps.append(tuple(replace(part, folds=own) for part, own in zip(parts, kept, strict=True)))
         folded.append(common)
-    return Placement(source, tuple(maps), tuple(folded))
+    return Placement(source, tuple(maps), tuple(folded), moves)
 
 
 def _single_map(node: ScaledAffine, path: _Path, output: SlotLayout) -> SlotMap:
@@ -267,11 +319,11 @@ def _step(matrix: Matrix, before: Shape, after: Shape) -> tuple[int, int]:
 
 
 def _layouts(
-    shape: Shape, slots: int, step: tuple[int, int], before: SlotLayout | None
+    shape: Shape, slots: int, step: tuple[int, int], before: SlotLayout | None, gap: int = 0
 ) -> Iterator[SlotLayout]:
     """Candidates for a value of ``shape`` that the next map reads at stride ``step``, in order of size.
 
-    ``before``: the layout of the value that it is made from.
+    ``before``: the layout of the value that it is made from. ``gap``: empty rows after each channel that may be wanted.
     """
     channels, height, width = shape
     if height * width == 1 or channels == height == 1:
@@ -282,7 +334,12 @@ def _layouts(
     for f, g in {(1, 1), step}:
         high, wide = ceil(height / f), ceil(width / g)
         for row in {wide, power_of_two(wide), inherited[0]}:
-            for channel in {high * row, power_of_two(high * row), inherited[1]}:
+            for channel in {
+                high * row,
+                power_of_two(high * row),
+                power_of_two((high + gap) * row),
+                inherited[1],
+            }:
                 if row < wide or channel < high * row:
                     continue
                 phase = power_of_two(channels * channel) if f * g > 1 else channels * channel

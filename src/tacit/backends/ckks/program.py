@@ -17,6 +17,7 @@ __all__ = [
     "ColumnStage",
     "FlagStage",
     "MapStage",
+    "MaximumStage",
     "PolynomialStage",
     "ProductStage",
     "Program",
@@ -124,6 +125,29 @@ class FlagStage:
     scale: float
 
 
+@dataclass(frozen=True, eq=False)
+class MaximumStage:
+    """x → 2·half·max(x, x'), where x' = rotate(x, ``rotation``), or another column: ``pairs`` of columns (x, x').
+
+    ``absolute``: makes half·|x - x'| of x - x', which is in [-1, 1]; ``bound``: on |result|.
+    """
+
+    absolute: PolynomialStage
+    half: float
+    rotation: int
+    pairs: tuple[tuple[int, int], ...]
+    bound: float
+    name: str = ""
+
+    @property
+    def level(self) -> int:
+        return self.absolute.level
+
+    @property
+    def scale(self) -> float:
+        return self.absolute.scale
+
+
 Stage = (
     MapStage
     | FlagStage
@@ -132,6 +156,7 @@ Stage = (
     | SquareStage
     | ProductStage
     | PolynomialStage
+    | MaximumStage
     | OrderStage
     | PathStage
     | ColumnOrderStage
@@ -183,7 +208,9 @@ class Program:
                 use(stage.folds, stage.level)
             elif isinstance(stage, FlagStage):
                 use(fold_steps(max(stage.spans), 1), FLAG_LEVEL)
-            elif isinstance(stage, OrderStage | PathStage):
+            elif isinstance(stage, OrderStage | PathStage) or (
+                isinstance(stage, MaximumStage) and not stage.pairs
+            ):
                 use((stage.rotation,), stage.level)
         return dict(sorted(levels.items()))
 
@@ -202,7 +229,9 @@ class Program:
                     levels.append(stage.level)
             elif isinstance(stage, FlagStage):
                 levels.append(FLAG_LEVEL + max(stage.squarings))
-            elif isinstance(stage, SquareStage | ProductStage | OrderStage | PathStage | ColumnOrderStage):
+            elif isinstance(
+                stage, SquareStage | ProductStage | MaximumStage | OrderStage | PathStage | ColumnOrderStage
+            ):
                 levels.append(stage.level)
         return max(levels, default=None)
 

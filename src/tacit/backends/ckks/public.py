@@ -282,8 +282,11 @@ def _check(plan: PublicPlan) -> None:
         raise InvalidParameterError("the keys of the plan do not fit its parameters")
     if plan.needs_keys and not plan.log_p:
         raise InvalidParameterError("the plan asks for keys and has no special primes")
-    bits = sum(plan.log_q) + sum(plan.log_p)
-    if len(levels) * len(plan.log_q) * (slots * 2 * bits // 8) > MAX_KEY_BYTES:
+    digits = max(1, len(plan.log_p))
+    bits = sum(
+        -(-(level + 1) // digits) * (sum(plan.log_q[: level + 1]) + sum(plan.log_p)) for level in levels
+    )
+    if bits * slots * 2 // 8 > MAX_KEY_BYTES:
         raise InvalidParameterError(f"the plan asks for more than {MAX_KEY_BYTES} bytes of keys")
     if plan.layout == "latency" and plan.batch > MAX_LATENCY_BATCH:
         raise InvalidParameterError(f"the batch of this layout is at most {MAX_LATENCY_BATCH}")

@@ -19,11 +19,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tacit.backends.ckks.affine import Affine
-from tacit.backends.ckks.approximate import Approximation, approximate
+from tacit.backends.ckks.approximate import Approximation, absolute_within, approximate
 from tacit.backends.ckks.matrix import Matrix, absolute, row_norms, scaled, spectral_bound, with_entries
+from tacit.backends.ckks.maximum import Maximum, Round, Windows
 from tacit.backends.ckks.partition import EXACT, Activation, Partition
 from tacit.backends.ckks.region import Region
-from tacit.errors import NoAdmissiblePlanError, PrecisionError
+from tacit.errors import InternalError, NoAdmissiblePlanError, PrecisionError
 
 __all__ = ["Model", "Observed", "ScaledAffine", "Step", "Watch", "lower", "score_range"]
 
@@ -107,7 +108,7 @@ class Model:
     ``error``: (outputs,) what approximations add at most. ``watched``: values that a range flag must look at.
     """
 
-    nodes: tuple[ScaledAffine | Step, ...]
+    nodes: tuple[ScaledAffine | Step | Maximum, ...]
     low: FloatArray
     high: FloatArray
     error: FloatArray
@@ -142,12 +143,12 @@ class Model:
         """Elements of every value."""
         sizes = [int(np.prod(self.input_shape, dtype=np.int64))]
         for node in self.nodes:
-            sizes.append(node.size if isinstance(node, ScaledAffine) else sizes[node.reads[0]])
+            sizes.append(sizes[node.reads[0]] if isinstance(node, Step) else node.size)
         return tuple(sizes)
 
     @property
     def is_affine(self) -> bool:
-        return not self.steps
+        return all(isinstance(node, ScaledAffine) for node in self.nodes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,10 +207,21 @@ def lower(part: Partition, region: Region, tolerance: float, observed: Observed 
         if not isinstance(node, Activation) or node.kind != "smooth"
     }
     values = [_Scaled(region.radius, region.centre, np.zeros(region.features))]
-    nodes: list[ScaledAffine | Step] = []
+    uniform |= {part.nodes[read - 1].reads[0] for read in uniform if _is_pool(part.nodes[read - 1])}
+    pools = {
+        node.reads[0]: _absolute(node, gains[made], ranges, tolerance / max(1, inexact))
+        for made, node in enumerate(part.nodes, start=1)
+        if isinstance(node, Activation) and _is_pool(node)
+    }
+    nodes: list[ScaledAffine | Step | Maximum] = []
     unit = 1.0
     for made, node in enumerate(part.nodes, start=1):
         if isinstance(node, Activation):
+            if node.windows is not None:
+                made_of, value = _maximum(node, node.windows, values, pools[node.reads[0]])
+                nodes.append(made_of)
+                values.append(value)
+                continue
             step, value = _step(node, ranges, values, gains[made], tolerance / max(1, inexact))
             nodes.append(step)
             values.append(value)
@@ -229,6 +241,9 @@ def lower(part: Partition, region: Region, tolerance: float, observed: Observed 
                 reach, shift = _centred(ranges[made].widened(error), reach)
                 bias = bias if shift is None else bias - shift
             bound = reach
+            for node_after in part.activations:
+                if made in node_after.reads and node_after.windows is not None:
+                    reach = _room(reach, node_after.windows, pools[made])
         matrices = tuple(
             scaled(scaled(matrix, columns=values[read].scale), rows=1 / reach)
             for read, matrix in zip(node.reads, node.matrices, strict=True)
@@ -325,6 +340,45 @@ def _step(
     return Step(activation.reads, found, activation.name), _Scaled(scale, None, slope * error + own)
 
 
+def _is_pool(node: Affine | Activation) -> bool:
+    return isinstance(node, Activation) and node.windows is not None
+
+
+def _absolute(
+    node: Activation, gain: FloatArray, ranges: tuple[_Range, ...], tolerance: float
+) -> Approximation:
+    """The polynomial for |t| in the rounds of a maximum."""
+    if node.windows is None:
+        raise InternalError("a maximum has no windows")
+    width = 2.0 * float(ranges[node.reads[0]].magnitude.max())
+    rounds = len(node.windows.offsets)
+    worst = width * max(1, rounds) * float(gain.sum(axis=1).max(initial=0.0)) / 2
+    return absolute_within(min(tolerance / max(worst, 1e-300), 1 / (4 * max(1, rounds))))
+
+
+def _room(reach: FloatArray, windows: Windows, found: Approximation) -> FloatArray:
+    """What a value is divided by so that differences stay in [-1, 1] in every round; alike in a channel."""
+    channels = windows.shape[0]
+    widest = reach.reshape(channels, -1).max(axis=1)
+    return np.repeat(2.0 * widest / (1.0 - len(windows.offsets) * found.error), len(reach) // channels)
+
+
+def _maximum(
+    node: Activation, windows: Windows, values: list[_Scaled], found: Approximation
+) -> tuple[Maximum, _Scaled]:
+    """The rounds, and their result: each is off by half of what its polynomial is."""
+    before, rounds = values[node.reads[0]], len(windows.offsets)
+    turns = tuple(
+        Round(offset, found, 2.0 if index == rounds - 1 else 1.0)
+        for index, offset in enumerate(windows.offsets)
+    )
+    scale = before.scale[windows.origins]
+    error = windows.apply(before.error) + rounds * found.error / 2 * scale
+    return Maximum(node.reads, windows, turns, node.name), _Scaled(
+        scale / (2.0 if rounds else 1.0), None, error
+    )
+
+
 @lru_cache(maxsize=8)
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def _ranges(part: Partition, region: Region) -> tuple[_Range, ...]:
@@ -336,7 +390,12 @@ def _ranges(part: Partition, region: Region) -> tuple[_Range, ...]:
             ranges.append(_affine_range(node, ranges))
             continue
         operands = [ranges[read] for read in node.reads]
-        made = _product_range(*operands) if node.kind == "product" else _function_range(node, operands[0])
+        if node.windows is not None:
+            made = _pool_range(node.windows, operands[0])
+        elif node.kind == "product":
+            made = _product_range(*operands)
+        else:
+            made = _function_range(node, operands[0])
         finite = [made.low, made.high, *(slope for slope, _ in made.moves)]
         if not all((np.abs(numbers) < _HUGE).all() for numbers in finite):
             raise PrecisionError(
@@ -372,6 +431,14 @@ def _function_range(activation: Activation, before: _Range) -> _Range:
     low, high = _image(activation, before)
     at_mean = activation.function(before.at_mean)
     return _Range(low, high, at_mean, tuple((slope * s, length) for s, length in before.moves))
+
+
+def _pool_range(windows: Windows, before: _Range) -> _Range:
+    """A maximum moves no further than one of its elements; those of several windows count in each."""
+    overlap = float(np.bincount(windows.members.reshape(-1)).max()) ** 0.5
+    moves = tuple((windows.apply(slope), overlap * length) for slope, length in before.moves)
+    low, high, at_mean = (windows.apply(part) for part in (before.low, before.high, before.at_mean))
+    return _Range(low, high, at_mean, moves)
 
 
 def _product_range(a: _Range, b: _Range) -> _Range:
@@ -480,6 +547,14 @@ def _gains(part: Partition, ranges: tuple[_Range, ...]) -> dict[int, FloatArray]
                 if wanted:
                     size = absolute(matrix)
                     count(read, size.toarray() if gain is None else gain @ size)
+        elif gain is not None and node.windows is not None:
+            if needed[0]:
+                # As if errors were alike within a window; the bound itself is not computed with this.
+                members = node.windows.members
+                spread = np.zeros((len(gain), int(np.prod(node.windows.shape))))
+                for column in members.T:
+                    spread[:, column] += gain / members.shape[1]
+                count(node.reads[0], spread)
         elif gain is not None and node.kind == "product":
             a, b = node.reads
             if needed[0]:
