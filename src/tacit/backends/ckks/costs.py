@@ -23,13 +23,19 @@ SEED_BYTES = 32
 KEYS_BYTES = HEADER_BYTES + 8 + CHECKSUM_BYTES
 ENTRY_BYTES = 48
 """Of the binary forms of `crates/ckks/src/wire.rs`, without residues."""
-PROCESS_BYTES = 120_000_000
+PROCESS_BYTES = 60_000_000
 """Of a provider's process before it holds a model: Python, NumPy, Tacit."""
 KEY_COPIES = 3
 """Of the message of keys, while it is read: the message, its body, and what is checked of it."""
 REQUEST_COPIES = 2
 COPY_S_PER_BYTE = 1e-10
 """Of a request, on its way out of the envelope."""
+KEY_COPY_S_PER_BYTE = 5e-9
+"""Of keys, on their way through two envelopes into memory that was never touched before."""
+OWNER_MESSAGES = 10
+"""Messages whose opening and sealing takes as long as an owner's checks of one request and its answer."""
+OWNER_S_PER_VALUE = 4e-8
+"""Checking, scaling and packing one number of a request, and checking one slot of an answer."""
 
 
 def predict(
@@ -57,9 +63,8 @@ def predict(
     messages = inputs * one.of(fresh.read(seeded=True)) + outputs * one.of(result.write(seeded=False))
     owner = inputs * _seconds(machine, fresh.encode(), fresh.encrypt(), fresh.write(seeded=True))
     owner += outputs * _seconds(machine, result.read(seeded=False), result.decrypt(), result.decode())
-    making = machine.at(threads)
-    setup = sum(one.of(shape.make_key()) / threads for shape in keys) if threads > 1 else 0.0
-    setup = setup or sum(making.of(shape.make_key()) for shape in keys)
+    values = (inputs + outputs) * meter.n / 2
+    setup = sum(one.of(shape.make_key()) for shape in keys) / threads
     setup += sum(_seconds(machine, shape.write_key(), shape.read_key()) for shape in keys)
     up = request_bytes(chain, program.level, repeats * inputs)
     down = response_bytes(chain, repeats * outputs)
@@ -68,8 +73,8 @@ def predict(
     return Cost(
         samples=batch,
         seconds=machine.message_s + up * COPY_S_PER_BYTE + repeats * (meter.seconds + messages),
-        owner_seconds=machine.message_s + repeats * owner,
-        setup_seconds=setup,
+        owner_seconds=OWNER_MESSAGES * machine.message_s + repeats * (owner + values * OWNER_S_PER_VALUE),
+        setup_seconds=setup + key_bytes * KEY_COPY_S_PER_BYTE,
         bytes_up=up,
         bytes_down=down,
         key_bytes=key_bytes,

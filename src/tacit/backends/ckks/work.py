@@ -15,7 +15,7 @@ from math import ceil
 
 __all__ = ["QUANTITIES", "Caches", "Shape", "Work"]
 
-PARALLEL_WORDS = 1 << 17
+PARALLEL_WORDS = 1 << 16
 """Words below which the evaluator does not deal out a pass (``MIN_PARALLEL_WORDS`` of the native core)."""
 SPILL = 3.0
 """A working set of 1 to 1 + this many times a cache spills a growing part of its words, a larger one all of them."""
@@ -106,6 +106,7 @@ class Shape:
         size: int,
         moves: Sequence[tuple[float, float]] = (),
         *,
+        cut: bool = False,
         butterflies: float = 0.0,
         terms: float = 0.0,
         products: float = 0.0,
@@ -113,10 +114,13 @@ class Shape:
     ) -> None:
         """Adds ``items`` equal rows, each with these amounts. ``size``: words that the evaluator takes a row for.
 
-        ``moves``: words that each row moves, and the working set that they belong to.
+        ``moves``: words that each row moves, and the working set that they belong to. ``cut``: whether rows are cut
+        so that all threads end together.
         """
         parallel = self.threads > 1 and items > 1 and items * size >= PARALLEL_WORDS
-        share = ceil(items / self.threads) if parallel else items
+        share = items / self.threads if parallel else float(items)
+        if not cut:
+            share = ceil(share)
         work.butterflies += share * butterflies
         work.terms += share * terms
         work.products += share * products
@@ -148,6 +152,7 @@ class Shape:
             divided,
             row,
             [(2 * digits * n, keys), ((rows + 2 * digits) * n, lifting)],
+            cut=True,
             butterflies=(digits + 2) * self.transform,
             terms=rows * n,
             products=2 * digits * n,
@@ -162,6 +167,7 @@ class Shape:
                 ((3 + 3 * product) * n, own),
                 ((sources + 2 * digits) * n, lifting),
             ],
+            cut=True,
             butterflies=(digits + 1) * self.transform,
             terms=sources * n,
             products=2 * digits * n,
