@@ -13,7 +13,10 @@ import json
 import sys
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -28,22 +31,21 @@ __all__ = ["make"]
 PAGE = Path(RESULTS) / "conformance.json"
 
 
-@dataclass
-class Tally:
-    """What happened so far. ``ratios``: measured over promised error of every model that ran."""
+@dataclass(frozen=True)
+class Record:
+    """What happened to one model. ``refusal``: class of the error that refused it; ``fault``: what should not be."""
 
-    run: int = 0
-    refused: Counter[str] = field(default_factory=Counter)
-    ops: Counter[str] = field(default_factory=Counter)
-    rings: Counter[str] = field(default_factory=Counter)
-    packings: Counter[str] = field(default_factory=Counter)
-    ratios: list[float] = field(default_factory=list)
-    faults: list[str] = field(default_factory=list)
-    names: Any = field(default_factory=hashlib.sha256)
+    digest: str
+    refusal: str = ""
+    fault: str = ""
+    ratio: float = 0.0
+    ring: str = ""
+    packing: str = ""
+    ops: frozenset[str] = frozenset()
 
 
 def make(rng: Random) -> Case:
-    """A model of any kind: mostly networks with one or two functions; few trees, which take seconds each."""
+    """A model of any kind: mostly networks with one or two functions; few trees, which take longer."""
     kind = rng.random()
     if kind < 0.03:
         return random_trees(rng)
@@ -57,61 +59,67 @@ def main() -> int:
     parser.add_argument("--graphs", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", type=int, help="the number of one model")
+    parser.add_argument("--jobs", type=int, default=1, help="processes that share the models")
     parser.add_argument("--save", action="store_true", help="write the summary to benches/results")
     given = parser.parse_args()
-    tally = Tally()
     start = time.monotonic()
     numbers = range(given.graphs) if given.only is None else [given.only]
-    for number in numbers:
-        _one(tally, given.seed, number)
-    summary = _summary(tally, given.seed, len(numbers), time.monotonic() - start)
+    records = []
+    for number, record in zip(numbers, _records(given.seed, numbers, given.jobs), strict=True):
+        records.append(record)
+        if record.fault:
+            print(f"{number}: {record.fault}", file=sys.stderr, flush=True)
+        if (len(records) % 100) == 0:
+            print(f"{len(records)} models, {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+    summary = _summary(records, given.seed, time.monotonic() - start)
     print(json.dumps(summary, indent=2))
     if given.save:
         PAGE.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    return 1 if tally.faults else 0
+    return 1 if summary["broken"] else 0
 
 
-def _one(tally: Tally, seed: int, number: int) -> None:
+def _records(seed: int, numbers: Iterable[int], jobs: int) -> Iterator[Record]:
+    one = partial(_one, seed)
+    if jobs == 1:
+        yield from map(one, numbers)
+        return
+    with ProcessPoolExecutor(jobs) as pool:
+        yield from pool.map(one, numbers)
+
+
+def _one(seed: int, number: int) -> Record:
     case = make(Random(f"{seed}-{number}"))  # noqa: S311 (a seed names a model)
-    tally.names.update(case.graph.digest().encode())
+    digest = case.graph.digest()
     try:
         try:
             candidate = plan_of(case)
         except REFUSALS as refusal:
-            tally.refused[type(refusal).__name__] += 1
-            return
+            return Record(digest, refusal=type(refusal).__name__)
         outcome = run_encrypted(case, candidate, number)
     except Exception as error:  # whatever else is raised is a defect to be recorded
-        _fault(tally, f"{number}: {type(error).__name__} {error}")
-        return
-    tally.run += 1
-    tally.ops.update({node.op for node in case.graph.nodes})
-    tally.rings[f"2^{outcome.log_n}"] += 1
-    tally.packings[candidate.layout] += 1
-    tally.ratios.append(outcome.ratio)
-    if broken(outcome):
-        _fault(tally, f"{number}: measured {outcome.measured:.3g}, promised {outcome.promised:.3g}")
+        return Record(digest, fault=f"{type(error).__name__} {error}")
+    fault = f"measured {outcome.measured:.3g}, promised {outcome.promised:.3g}" if broken(outcome) else ""
+    ops = frozenset(node.op for node in case.graph.nodes)
+    return Record(digest, "", fault, outcome.ratio, f"2^{outcome.log_n}", candidate.layout, ops)
 
 
-def _fault(tally: Tally, text: str) -> None:
-    tally.faults.append(text)
-    print(text, file=sys.stderr, flush=True)
-
-
-def _summary(tally: Tally, seed: int, graphs: int, seconds: float) -> dict[str, Any]:
-    ratios = sorted(tally.ratios)
+def _summary(records: list[Record], seed: int, seconds: float) -> dict[str, Any]:
+    ran = [record for record in records if record.ring]
+    ratios = sorted(record.ratio for record in ran)
+    refusals = Counter(record.refusal for record in records if record.refusal)
+    names = hashlib.sha256("".join(record.digest for record in records).encode())
     return {
-        "graphs": graphs,
+        "graphs": len(records),
         "seed": seed,
-        "run": tally.run,
-        "refused": dict(tally.refused.most_common()),
-        "broken": tally.faults,
+        "run": len(ran),
+        "refused": dict(refusals.most_common()),
+        "broken": [f"{i}: {record.fault}" for i, record in enumerate(records) if record.fault],
         "worst_measured_over_promised": ratios[-1] if ratios else None,
         "median_measured_over_promised": ratios[len(ratios) // 2] if ratios else None,
-        "packings": dict(tally.packings.most_common()),
-        "rings": dict(sorted(tally.rings.items())),
-        "ops": dict(tally.ops.most_common()),
-        "sha256_of_graphs": tally.names.hexdigest(),
+        "packings": dict(Counter(record.packing for record in ran).most_common()),
+        "rings": dict(sorted(Counter(record.ring for record in ran).items())),
+        "ops": dict(Counter(op for record in ran for op in record.ops).most_common()),
+        "sha256_of_graphs": names.hexdigest(),
         "seconds": round(seconds, 1),
         **machine(),
     }
