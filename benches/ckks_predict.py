@@ -25,7 +25,7 @@ from measurement import RESULTS, Row, machine, show
 from numpy.typing import NDArray
 from partner import Partner, PartnerError, take_turns
 from peers import Absent, RunningPeer, start_peers
-from prediction_tasks import TASKS, Problem, problem
+from prediction_tasks import NAMED, TASKS, Problem, problem
 
 import tacit
 from tacit._native import cpu_path
@@ -158,7 +158,7 @@ def rows(name: str, *, quick: bool, peers: bool, limit_s: float | None = None) -
         for peer in running:
             stack.callback(peer.close)
         calls = {"tacit": roles.run, **{peer.name: peer.run for peer in running}}
-        budget_s, turn_s, least = (2.0, 0.05, 1) if quick else (20.0, 0.5, 3)
+        budget_s, turn_s, least = (1.0, 0.05, 1) if quick else (20.0, 0.5, 3)
         times = take_turns(calls, budget_s=budget_s, turn_s=turn_s, least=least)
         checked = check(roles, task, count)
         ours = statistics.median(times["tacit"]) / batch
@@ -208,6 +208,15 @@ def _absent(task: str, peer: Absent) -> Row:
     return Row(task=task, shape="", system=peer.name, note=f"absent: {peer.reason}")
 
 
+def _unnamed(task: str) -> Row:
+    return Row(
+        task=task,
+        shape="",
+        system="tacit",
+        note=f"absent: too long for a quick run of all tasks: --task {task}",
+    )
+
+
 def _measured(task: str, peer: RunningPeer, times: dict[str, list[float]]) -> Row:
     try:
         result = peer.check()
@@ -251,7 +260,11 @@ def main() -> int:
     names = options.task or list(TASKS)
     limit_s = QUICK_PEERS_S / len(names) if options.quick else None
     for name in names:
-        for row in rows(name, quick=options.quick, peers=options.peers, limit_s=limit_s):
+        if options.quick and not options.task and name in NAMED:
+            found = iter([_unnamed(name)])
+        else:
+            found = rows(name, quick=options.quick, peers=options.peers, limit_s=limit_s)
+        for row in found:
             show(row, as_json=options.json)
             correct &= row.system != "tacit" or row.correct is not False
             lines.append(json.dumps(row.to_dict() | facts))

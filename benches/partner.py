@@ -6,6 +6,7 @@ interpreter. Times are taken inside the process that computes; turns let neighbo
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -70,7 +71,7 @@ class Partner:
             raise PartnerError(self._last_words()) from error
         ready, _, _ = select.select([process.stdout], [], [], timeout_s)
         if not ready:
-            self.close()
+            self._process.kill()
             raise PartnerError(f"no answer to `{do}` within {timeout_s:.0f} s")
         line = process.stdout.readline()
         if not line:
@@ -82,19 +83,22 @@ class Partner:
 
     def close(self) -> None:
         """Ends the process; a second call does nothing."""
-        if self._process.poll() is None:
-            if self._process.stdin is not None:
-                self._process.stdin.close()
-            try:
-                self._process.wait(timeout=5)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+        process = self._process
+        if process.stdin is not None and not process.stdin.closed:
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
+        try:
+            process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+        self._log.close()
 
     def _last_words(self) -> str:
-        self._process.wait(timeout=10)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=10)
         self._log.seek(0)
         lines = [line.strip() for line in self._log.read().splitlines() if line.strip()]
         return lines[-1] if lines else f"the process ended with status {self._process.returncode}"

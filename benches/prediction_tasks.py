@@ -12,7 +12,7 @@ from dense_models import DATA, Array, Images, Network, images, logistic_regressi
 from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin
 
-__all__ = ["TASKS", "Problem", "problem"]
+__all__ = ["NAMED", "TASKS", "Problem", "problem"]
 
 BATCH = 4096
 FOREST_BATCH = 16384
@@ -134,10 +134,12 @@ def _forest(batch: int, checked: tuple[int, int]) -> Problem:
     )
 
 
+NAMED = frozenset({"mlp-784-128-10-relu", "mnist-cntk", "forest-10x4-batch"})
+"""Tasks of many seconds: in the quick form only where they are asked for by name."""
 TASKS: dict[str, Callable[[], Problem]] = {
     "lr-30": lambda: _logistic(1),
     "lr-30-batch": lambda: _logistic(BATCH),
-    "mlp-784-128-10": lambda: _mlp("square", (500, 500)),
+    "mlp-784-128-10": lambda: _mlp("square", (100, 500)),
     "mlp-784-128-10-relu": lambda: _mlp("relu", (20, 500)),
     "cnn-tutorial": lambda: _convolutional("cnn-tutorial", tutorial(), images(), (20, 200)),
     "cnn-pneumonia": lambda: _convolutional("cnn-pneumonia", pneumonia(), xrays(), (20, 836)),

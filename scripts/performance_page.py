@@ -27,8 +27,9 @@ _HEAD = """# Performance
 
 Made by `scripts/performance_page.py` from `benches/results/`; do not edit. Systems take turns in one run on one
 machine, times are medians, and every result was decrypted and compared with the clear answer in the same run. "Faster"
-is the peer's time over Tacit's. Absolute times move with the machine and its neighbours; ratios are what to look at.
-`make bench` measures your machine.
+is the peer's time over Tacit's, the fastest peer's where several ran. "Memory" is the peak of the process that
+computes; a peer's holds its owner's role, too. A peer's answer is called wrong where a label differs. Absolute times
+move with the machine and its neighbours; ratios are what to look at. `make bench` measures your machine.
 """
 
 Row = dict[str, Any]
