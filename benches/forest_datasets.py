@@ -122,32 +122,32 @@ TABLES: dict[str, Callable[[], Table]] = {
     "adult": adult,
 }
 CLASSIFIERS: dict[str, Callable[[], Any]] = {
-    "random-forest": lambda: RandomForestClassifier(20, max_depth=5, random_state=0),
-    "extra-trees": lambda: ExtraTreesClassifier(20, max_depth=5, random_state=0),
-    "gradient-boosting": lambda: GradientBoostingClassifier(n_estimators=40, max_depth=3, random_state=0),
+    "random-forest": lambda: RandomForestClassifier(10, max_depth=4, random_state=0),
+    "extra-trees": lambda: ExtraTreesClassifier(10, max_depth=4, random_state=0),
+    "gradient-boosting": lambda: GradientBoostingClassifier(n_estimators=20, max_depth=3, random_state=0),
     "histogram-boosting": lambda: HistGradientBoostingClassifier(
-        max_iter=40, max_leaf_nodes=8, random_state=0
+        max_iter=20, max_leaf_nodes=8, random_state=0
     ),
     "xgboost": lambda: _xgboost(),
     "lightgbm": lambda: _lightgbm(),
 }
 REGRESSORS: dict[str, Callable[[], Any]] = {
-    "random-forest": lambda: RandomForestRegressor(20, max_depth=5, random_state=0),
-    "extra-trees": lambda: ExtraTreesRegressor(20, max_depth=5, random_state=0),
-    "gradient-boosting": lambda: GradientBoostingRegressor(n_estimators=40, max_depth=3, random_state=0),
+    "random-forest": lambda: RandomForestRegressor(10, max_depth=4, random_state=0),
+    "extra-trees": lambda: ExtraTreesRegressor(10, max_depth=4, random_state=0),
+    "gradient-boosting": lambda: GradientBoostingRegressor(n_estimators=20, max_depth=3, random_state=0),
 }
 
 
 def _xgboost() -> Any:
     from xgboost import XGBClassifier
 
-    return XGBClassifier(n_estimators=40, max_depth=3, random_state=0, n_jobs=1)
+    return XGBClassifier(n_estimators=20, max_depth=3, random_state=0, n_jobs=1)
 
 
 def _lightgbm() -> Any:
     from lightgbm import LGBMClassifier
 
-    return LGBMClassifier(n_estimators=40, num_leaves=8, random_state=0, n_jobs=1, verbose=-1)
+    return LGBMClassifier(n_estimators=20, num_leaves=8, random_state=0, n_jobs=1, verbose=-1)
 
 
 def _loaded(name: str, model: Any, width: int) -> Any:
