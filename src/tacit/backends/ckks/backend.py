@@ -398,7 +398,7 @@ def _forest(
                 else min(batch, MAX_LATENCY_BATCH)
             )
             cost = predict(program, chain, q, batch=carried, threads=threads, machine=machine)
-            declaration = _declare(part, chain, program, cost, plan.noise * gain, None)
+            declaration = _declare(part, chain, program, cost, plan.score_error * gain, None)
             declaration = replace(
                 declaration,
                 sights=(
@@ -431,7 +431,7 @@ def _forest(
                     program,
                     declaration,
                     plan.noise,
-                    plan.noise,
+                    plan.score_error,
                     carried,
                     plan.margin,
                 )

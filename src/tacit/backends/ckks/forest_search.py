@@ -33,6 +33,8 @@ UNDECIDED_ROWS = 0.001
 BITS = (8, 12, 16, 24, MAX_BITS)
 """Bits of codes that are tried."""
 SCALE_BITS = (28, 30, 33, 36, 40, 44)
+TIE_BREAK = 2.0**-10
+"""Part of the tolerated error by which equal scores are told apart: noise is a thousand times below its bound."""
 SPECIAL_ROOM = 4
 """Bits of special primes above those of the others: what switching keys adds is then far below a rescaling."""
 _SPECIALS = (1, 2, 3, 4)
@@ -49,6 +51,10 @@ class ForestPlan:
     noise: float
     layout: str
     undecided: int
+
+    @property
+    def score_error(self) -> float:
+        return self.noise + float(self.model.error.max())
 
     @property
     def margin(self) -> float:
@@ -97,7 +103,7 @@ def _plans(
         raise PrecisionError(
             "the model is constant on the calibrated region", hint="calibrate on data with a wider range"
         )
-    model = select(inner)
+    model = select(inner, TIE_BREAK * tolerance / len(inner.bias))
     rows = undecided(inner, codes, data)
     depth = model.depth(int(codes.digits.max()))
     problem: PrecisionError | None = None
@@ -117,7 +123,7 @@ def _plans(
                 except PrecisionError as failure:
                     problem = failure
                     continue
-                allowed = min(tolerance, model.weight / 4)
+                allowed = min(tolerance - float(model.error.max()), model.weight / 4)
                 if noise <= allowed:
                     found.append(ForestPlan(model, region, chain, program, noise, layout, rows))
                     break

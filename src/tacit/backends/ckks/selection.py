@@ -10,7 +10,7 @@ sample, and 0 if and only if all its scores are right. Undecided comparisons els
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,7 @@ class Selection:
     """``forest``: thresholds are codes of the features. The scores of the forest and, last, the weighted doubt.
 
     ``weight``: of the doubt, so that it is as large as the scores. ``low``, ``high``, ``error``: (scores + 1,) sound
-    range of samples in doubt or not, and error before noise, which is 0.
+    range of samples in doubt or not, and error before noise, which is that of breaking ties.
     """
 
     forest: Forest
@@ -181,8 +181,14 @@ def reached(forest: Forest, codes: Codes, x: FloatArray) -> npt.NDArray[np.bool_
     return found
 
 
-def select(forest: Forest) -> Selection:
-    """The promise for a forest as ``coded`` gives it. Undecided trees add nothing but their share of the bias."""
+def select(forest: Forest, tie_break: float) -> Selection:
+    """The promise for a forest as ``coded`` gives it. Undecided trees add nothing but their share of the bias.
+
+    ``tie_break``: by which every score is lowered against the one before. Votes of few trees are often equal, and in
+    the clear the first of equal classes wins; with it, encrypted noise that is smaller does not decide.
+    """
+    steps = tie_break * np.arange(len(forest.bias))
+    forest = replace(forest, bias=forest.bias - steps)
     spreads = forest.spreads()
     # Centred leaves are within half a spread of 0, which is also what an undecided tree adds.
     reach = spreads.sum(axis=0) / 2
@@ -193,7 +199,7 @@ def select(forest: Forest) -> Selection:
         weight=weight,
         low=np.append(forest.bias - reach, 0.0),
         high=np.append(forest.bias + reach, weight * forest.trees),
-        error=np.zeros(len(forest.bias) + 1),
+        error=np.append(steps, 0.0),
     )
 
 
