@@ -48,9 +48,9 @@ ASSUMPTIONS = (
     "no circuit privacy: who holds the secret key may learn about the weights from the noise of many answers",
 )
 OBSERVED_ASSUMPTION = (
-    "ranges of hidden values are those of the calibration data times two, not proven for the whole region; a sample "
-    "that leaves them raises the range flag and gets no answer, unless it leaves so far that flag or scores wrap "
-    "around their moduli and come to lie where they look innocent"
+    "ranges of hidden values are those of the calibration data times two or more, not proven for the whole region; a "
+    "sample that leaves them raises the range flag and gets no answer, unless it leaves so far that flag or scores "
+    "wrap around their moduli and come to lie where they look innocent"
 )
 MAX_FLAG_NOISE = 0.5
 """Of a range flag, whose alarm is at 1 and which calibration samples keep below a quarter."""

@@ -89,7 +89,7 @@ def _model_to_fields(model: Model | Selection) -> dict[str, Any]:
         "unit": float(model.unit),
         "input_shape": list(model.input_shape),
         "nodes": [_node_to_list(node) for node in model.nodes],
-        "watched": [[watch.value, watch.squarings] for watch in model.watched],
+        "watched": [[watch.value, watch.squarings, float(watch.energy)] for watch in model.watched],
     }
 
 
@@ -98,7 +98,9 @@ def _model_from_fields(fields: dict[str, Any]) -> Model | Selection:
     if "forest" in fields:
         return selection_from_fields(fields["forest"], low, high, error)
     nodes = tuple(_node_from_list(node) for node in fields["nodes"])
-    watched = tuple(Watch(int(value), int(squarings)) for value, squarings in fields["watched"])
+    watched = tuple(
+        Watch(int(value), int(squarings), float(energy)) for value, squarings, energy in fields["watched"]
+    )
     return Model(nodes, low, high, error, float(fields["unit"]), tuple(fields["input_shape"]), watched)
 
 

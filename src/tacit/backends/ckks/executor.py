@@ -62,6 +62,7 @@ class Engine(Protocol):
     def note_bound(self, ct: Ciphertext, bound: FloatArray | float) -> Ciphertext: ...
     def quiet(self, ct: Ciphertext) -> Ciphertext: ...
     def note_slope(self, result: Ciphertext, argument: Ciphertext, slope: float) -> Ciphertext: ...
+    def note_energy(self, square: Ciphertext, argument: Ciphertext, energy: float) -> Ciphertext: ...
     def absorb(self, ct: Ciphertext, noise: float) -> Ciphertext: ...
     def rotate(self, ct: Ciphertext, k: int) -> Ciphertext: ...
     def add(self, a: Ciphertext, b: Ciphertext) -> Ciphertext: ...
@@ -176,7 +177,7 @@ class _Run:
         if isinstance(stage, ColumnStage):
             return self._columns(stage, registers)
         if isinstance(stage, SquareStage):
-            return [engine.square_relin_rescale(engine.drop_level(ct, stage.level)) for ct in values]
+            return [self._square(stage, ct) for ct in values]
         if isinstance(stage, ProductStage):
             pairs = zip(*registers, strict=True)
             return [
@@ -198,6 +199,14 @@ class _Run:
         if isinstance(stage, VoteStage):
             return run_votes(engine, stage, values)
         return [self._polynomial(stage, ct) for ct in values]
+
+    def _square(self, stage: SquareStage, ct: Ciphertext) -> Ciphertext:
+        engine = self.engine
+        ct = engine.drop_level(ct, stage.level)
+        if stage.energy == 1.0:
+            return engine.square_relin_rescale(ct)
+        own = engine.square_relin_rescale(engine.quiet(ct))
+        return engine.note_energy(own, ct, stage.energy)
 
     def _sum(self, position: int, stage: SumStage, terms: Sequence[Ciphertext]) -> Ciphertext:
         engine = self.engine

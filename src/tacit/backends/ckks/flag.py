@@ -2,8 +2,9 @@
 
 Where ranges are those of calibration data (`ranges.Observed`), a sample may leave them, and then no bound holds. Every
 such value v is held in units of its range; the flag is Σ v^e over all of them, e an even power. One |v| > 1 makes it
-more than 1, and no value can hide another, for all terms are positive. It is computed on the values as they are,
-noise included, so that it needs no promise of its own but for the few operations that make it.
+more than 1, and no value can hide another, for all terms are positive. Before the last squares, where only v² can be
+had, the sum is weighted, and it is the sum itself that bounds what noise amounts to (`SquareStage`). It is computed on
+the values as they are, noise included, so that it needs no promise of its own but for the few operations that make it.
 
 It is a ciphertext of its own, for the scores' noise would drown it, and every slot holds the same whole sum. Its scale
 is small, so that it wraps around the modulus late (thousands of times the alarm); beyond that it is as good as random.
@@ -43,11 +44,13 @@ class Engine(Protocol):
 def raise_flag(engine: Engine, stage: FlagStage, registers: Sequence[list[Ciphertext]]) -> list[Ciphertext]:
     """The results, which are the first register, and after them the flag of the other registers, at level 0."""
     watched = sorted(
-        zip(registers[1:], stage.squarings, stage.spans, strict=True), key=lambda item: item[2], reverse=True
+        zip(registers[1:], stage.squarings, stage.energies, stage.spans, strict=True),
+        key=lambda item: item[3],
+        reverse=True,
     )
     product = stage.scale * engine.q[FLAG_LEVEL]
     total, width = None, 1
-    for register, squarings, span in watched:
+    for register, squarings, energy, span in watched:
         # What was added up so far repeats after ``span`` slots once it is folded: one fold serves all that follow.
         if total is not None and span < width:
             total = engine.rotate_sum(total, fold_steps(width, span))
@@ -55,8 +58,8 @@ def raise_flag(engine: Engine, stage: FlagStage, registers: Sequence[list[Cipher
         for ct in register:
             power = engine.drop_level(ct, FLAG_LEVEL + squarings)
             for _ in range(squarings):
-                power = engine.note_bound(engine.square_relin_rescale(power), 1.0)
-            term = engine.mul_const(power, 1.0, scale=product / power.scale).with_scale(product)
+                power = engine.note_bound(engine.square_relin_rescale(power), energy)
+            term = engine.mul_const(power, 1.0 / energy, scale=product / power.scale).with_scale(product)
             total = term if total is None else engine.add(total, term)
     if width > 1:
         total = engine.rotate_sum(total, fold_steps(width, 1))

@@ -188,7 +188,8 @@ class _Schedule:
         scale = flag_scale(NoiseModel(self.chain.log_n, self.q, p))
         registers = tuple(self.register[watch.value] for watch in watched)
         terms = max(max(spans), *(self.model.sizes[watch.value] for watch in watched))
-        stage = FlagStage(tuple(watch.squarings for watch in watched), spans, terms, scale)
+        squarings = tuple(watch.squarings for watch in watched)
+        stage = FlagStage(squarings, tuple(watch.energy for watch in watched), spans, terms, scale)
         self._add(stage, (self.register[-1], *registers))
 
     def _span(self, value: int) -> int:
@@ -258,7 +259,8 @@ class _Schedule:
             self._add(ProductStage(level, step.name), registers)
             self.scale.append(scales[0] * scales[1] / self.q[level])
         else:
-            self._add(SquareStage(level, step.name), registers)
+            energy = next((w.energy for w in self.model.watched if w.value == step.reads[0]), 1.0)
+            self._add(SquareStage(level, step.name, energy), registers)
             self.scale.append(scales[0] * scales[0] / self.q[level])
 
     def _maximum(self, made: int, node: Maximum) -> None:

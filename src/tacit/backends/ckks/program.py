@@ -79,10 +79,15 @@ class ColumnStage:
 
 @dataclass(frozen=True, eq=False)
 class SquareStage:
-    """t → t², one level. ``name``: of the node in the graph, here and elsewhere."""
+    """t → t², one level. ``name``: of the node in the graph, here and elsewhere.
+
+    ``energy``: above 1 where arguments may leave [-1, 1] and instead the sum of their squares is at most that: then
+    Cauchy and Schwarz bound what their noise amounts to.
+    """
 
     level: int
     name: str = ""
+    energy: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,12 +119,14 @@ class PolynomialStage:
 class FlagStage:
     """The last stage where ranges are watched (`flag`): reads the results, then values in units of their ranges.
 
-    Makes the results and one ciphertext more: Σ v^(2^squarings) over the elements of each value. ``spans``: slots after
-    which each value repeats (1 for columns). ``terms``: slots or columns that are added up for one value, at most.
+    Makes the results and one ciphertext more: Σ v^(2^squarings) / energy over the elements of each value, where
+    ``energies`` are at least 1. ``spans``: slots after which each value repeats (1 for columns). ``terms``: slots or
+    columns that are added up for one value, at most.
     ``scale``: of the flag, at level 0.
     """
 
     squarings: tuple[int, ...]
+    energies: tuple[float, ...]
     spans: tuple[int, ...]
     terms: int
     scale: float

@@ -45,7 +45,7 @@ _FLOOR = 0.25
 """No element's observed range is narrower than this part of the widest of its layer."""
 _SQUARINGS = 3
 """Of watched values at most: v^8 is far below 1 for ordinary values and grows fast beyond their range."""
-_CALM = 0.25
+_CALM = 0.5
 """What the flags of calibration samples may reach; 1 is the alarm."""
 
 
@@ -93,10 +93,15 @@ class Step:
 
 @dataclass(frozen=True)
 class Watch:
-    """The flag looks at this value, in the power 2^squarings: its range is observed and not proven."""
+    """The flag looks at this value, in the power 2^squarings: its range is observed and not proven.
+
+    ``energy``: bound on the sum of powers over the elements where the flag is down. Above 1 for squares only, where it
+    bounds what noise amounts to as well as ranges do (`SquareStage`).
+    """
 
     value: int
     squarings: int
+    energy: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -477,17 +482,30 @@ def _narrowed(
         for value, node in enumerate(part.nodes[:-1], start=1)
         if isinstance(node, Affine) and (narrowed[value].magnitude < ranges[value].magnitude).any()
     ]
-    for watch in found:
-        power = 2**watch.squarings
-        here = narrowed[watch.value]
+    rest = _CALM
+    for index, watch in sorted(enumerate(found), key=lambda item: -item[1].squarings):
+        # High powers are calm by themselves and go first; what they leave is shared by the low ones.
+        here, power = narrowed[watch.value], 2**watch.squarings
         floor = max(float(here.magnitude.max()) * 1e-3, 1e-9)
         units = np.abs(values[watch.value]) / np.maximum(here.magnitude, floor)[:, None]
         loudest = float((units**power).sum(axis=0).max())
-        wider = max(1.0, (loudest * len(found) / _CALM) ** (1 / power))
+        share = rest / sum(other.squarings <= watch.squarings for other in found[index:] + found[:index])
+        energy = max(1.0, loudest / share)
+        rest -= min(loudest, share)
+        if watch.squarings == 1 and _is_squared(part, watch.value):
+            found[index] = replace(watch, energy=energy)
+            continue
+        wider = energy ** (1 / power)
         narrowed[watch.value] = replace(
             here, low=np.minimum(here.low, here.low * wider), high=np.maximum(here.high, here.high * wider)
         )
     return tuple(narrowed), tuple(found)
+
+
+def _is_squared(part: Partition, value: int) -> bool:
+    """Whether nothing but squares read a value."""
+    readers = [node for node in part.nodes if value in node.reads]
+    return all(isinstance(node, Activation) and node.kind == "square" for node in readers)
 
 
 def _least_levels(part: Partition) -> list[int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import prod
+from math import prod, sqrt
 from typing import Any, TypeVar
 
 import numpy as np
@@ -154,6 +154,22 @@ class Simulator:
             noise=result.noise + slope * argument.noise,
             shared=result.shared + slope * argument.shared,
         )
+
+    def note_energy(
+        self, square: SimulatedCiphertext, argument: SimulatedCiphertext, energy: float
+    ) -> SimulatedCiphertext:
+        """In the worst case: noise a of arguments v with Σ v² <= energy, in squares that were computed without it.
+
+        A linear map w of the squares then adds up at most Σ |w|·2·|v|·a <= 2·√energy·√(Σ (w·a)²), whatever the signs
+        (Cauchy and Schwarz): the same as for independent noise of 2·√energy·a. What is quadratic in a adds up.
+        No square is more than ``energy``.
+        """
+        if not self.worst_case:
+            return square
+        noise = argument.noise + argument.shared
+        spread = np.hypot(square.noise, 2.0 * sqrt(energy) * noise)
+        shared = square.shared + TAIL * noise**2
+        return replace(square, values=square.values * energy, noise=spread, shared=shared)
 
     def absorb(self, ct: SimulatedCiphertext, noise: float) -> SimulatedCiphertext:
         """Drops noise that the next stage was made for: it does not travel on.
