@@ -136,14 +136,19 @@ def _labels(answer: tacit.Answer) -> NDArray[np.int64]:
     return np.asarray(np.argmax(answer, axis=1) if answer.labels is None else answer.labels)
 
 
-def rows(name: str, *, quick: bool, peers: bool, limit_s: float | None = None) -> Iterator[Row]:
-    """The rows of one task: Tacit's, then one for each peer. ``limit_s``: as in ``start_peers``."""
+def rows(
+    name: str, *, quick: bool, peers: bool, limit_s: float | None = None, checked_rows: int | None = None
+) -> Iterator[Row]:
+    """The rows of one task: Tacit's, then one for each peer.
+
+    ``limit_s``: as in ``start_peers``. ``checked_rows``: how many answers are checked, if not the task's own number.
+    """
     try:
         task = problem(name)
     except FileNotFoundError as error:
         yield Row(task=name, shape="", system="tacit", note=f"absent: {error.filename} is missing")
         return
-    count = task.checked[0 if quick else 1]
+    count = min(checked_rows or task.checked[0 if quick else 1], len(task.samples))
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         try:
             roles = Roles(task, Path(folder), threads=THREADS)
@@ -253,6 +258,7 @@ def main() -> int:
     parser.add_argument(
         "--peers", action=argparse.BooleanOptionalAction, default=True, help="run the peers too"
     )
+    parser.add_argument("--rows", type=int, help="check the answers of so many rows")
     parser.add_argument("--save", action="store_true", help="append the rows to benches/results/")
     options = parser.parse_args()
     facts = machine() | {"cpu_path": cpu_path(), "quick": options.quick}
@@ -263,7 +269,13 @@ def main() -> int:
         if options.quick and not options.task and name in NAMED:
             found = iter([_unnamed(name)])
         else:
-            found = rows(name, quick=options.quick, peers=options.peers, limit_s=limit_s)
+            found = rows(
+                name,
+                quick=options.quick,
+                peers=options.peers,
+                limit_s=limit_s,
+                checked_rows=options.rows,
+            )
         for row in found:
             show(row, as_json=options.json)
             correct &= row.system != "tacit" or row.correct is not False

@@ -144,7 +144,7 @@ TASKS: dict[str, Callable[[], Problem]] = {
     "cnn-tutorial": lambda: _convolutional("cnn-tutorial", tutorial(), images(), (20, 200)),
     "cnn-pneumonia": lambda: _convolutional("cnn-pneumonia", pneumonia(), xrays(), (20, 836)),
     "lenet": lambda: _convolutional("lenet", lenet(), images(), (10, 200), LENET_ERROR),
-    "mnist-cntk": lambda: _trained_elsewhere((1, 500)),
+    "mnist-cntk": lambda: _trained_elsewhere((1, 20)),
     "forest-10x4": lambda: _forest(1, (3, 228)),
     "forest-10x4-batch": lambda: _forest(FOREST_BATCH, (228, 228)),
 }

@@ -118,20 +118,19 @@ def metered(program: Program, meter: Meter, inputs: int) -> list[float]:
     return [end - start for start, end in zip(marks, ends, strict=True)]
 
 
-def profile(private: tacit.Private, samples: Any, *, repeats: int, threads: int) -> list[StageTime]:
+def profile(
+    compiled: Compiled, owner: tacit.Owner, samples: Any, *, repeats: int, threads: int
+) -> list[StageTime]:
     """Times of one request, stage by stage, with reading and writing as stages of their own."""
-    if private.owner is None or private.provider is None:
-        raise ValueError("nothing is encrypted")
-    compiled = Compiled.from_bytes(private.provider.to_bytes())
     plan, program = compiled.public, compiled.program()
     params = Parameters.from_literal(plan.log_n, plan.log_q, plan.log_p, log_scale=plan.log_scale)
     keys = None
     if plan.needs_keys:
-        body = open_envelope(private.owner.evaluation_keys(), "keys")["body"]
+        body = open_envelope(owner.evaluation_keys(), "keys")["body"]
         keys = EvaluationKeys.from_bytes(params, body)
     engine = Stopwatch(EncryptedEngine(params, keys, threads=threads))
     executor = Executor(program, engine)
-    parts = open_envelope(private.owner.encrypt(samples), "request")["ciphertexts"]
+    parts = open_envelope(owner.encrypt(samples), "request")["ciphertexts"]
     if plan.layout == "latency":
         parts = parts[:1]
     chain = compiled.chain
@@ -238,27 +237,34 @@ def main() -> int:
         task = problem(options.task)
         model, calibration, batch = task.model, task.calibration, task.batch
         max_error = options.max_error or task.max_error
-        samples = np.resize(task.samples, (batch, *task.samples.shape[1:]))
+        samples = task.samples
     else:
         if options.calibration is None:
             parser.error("--onnx needs --calibration")
         model, batch, max_error = options.onnx, options.batch, options.max_error
         calibration = np.load(options.calibration, allow_pickle=False)
-        samples = np.resize(calibration, (batch, *calibration.shape[1:]))
+        samples = calibration
     start = time.perf_counter()
-    private = tacit.protect(
-        model, "ckks", calibration=calibration, batch=batch, max_error=max_error, threads=options.threads
+    provider = tacit.Provider.from_model(
+        model, calibration=calibration, batch=batch, max_error=max_error, check=0, threads=options.threads
     )
+    plan, compiled = provider.plan, Compiled.from_bytes(provider.to_bytes())
+    if plan is None:
+        raise ValueError("a provider made from a model has a plan")
+    # The profile encodes the model again; large ones fit into memory once.
+    del provider
+    owner = tacit.Owner(compiled.public, threads=options.threads)
+    samples = np.resize(samples, (compiled.public.batch, *samples.shape[1:]))
     prepared = time.perf_counter() - start
-    rows = profile(private, samples, repeats=options.repeats, threads=options.threads)
-    details = private.plan.declaration.details
+    rows = profile(compiled, owner, samples, repeats=options.repeats, threads=options.threads)
+    details = plan.declaration.details
     if options.save:
         save(options.task or options.onnx.name, rows, details, threads=options.threads)
     if options.json:
         for row in rows:
             print(json.dumps(asdict(row) | {"threads": options.threads} | machine()))
         return 0
-    print(f"prepared in {prepared:.2f} s; promised {private.plan.error_bound:.3g}; {options.threads} threads")
+    print(f"prepared in {prepared:.2f} s; promised {plan.error_bound:.3g}; {options.threads} threads")
     print(f"log_n {details['log_n']}, q {details['log_q']}, p {details['log_p']}; `model` is of one thread")
     show(rows, operations=not options.no_operations)
     return 0

@@ -53,6 +53,8 @@ def test_a_peer_that_does_not_run_is_reported(tmp_path: Path) -> None:
     rows = _run(
         "--task",
         "lr-30",
+        "--rows",
+        "7",
         TACIT_PEER_TENSEAL=str(broken),
         TACIT_PEER_ORION=nowhere,
         TACIT_PEER_CONCRETE_ML=nowhere,
@@ -61,4 +63,4 @@ def test_a_peer_that_does_not_run_is_reported(tmp_path: Path) -> None:
     assert notes["tenseal"] == "absent: it does not run this model: no such library"
     assert notes["orion"].startswith("absent: ") and "nowhere" in notes["orion"]
     assert "licence" in notes["helayers"] and "nowhere" in notes["concrete-ml"]
-    assert rows[0]["system"] == "tacit" and rows[0]["correct"] is True
+    assert rows[0]["system"] == "tacit" and rows[0]["correct"] is True and rows[0]["checked"] == 7
