@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.polynomial import chebyshev
 
+from tacit.backends.ckks.kinks import Kinked, find_kinks
 from tacit.errors import PrecisionError
 
 __all__ = [
@@ -70,10 +71,11 @@ def sup_norm(series: FloatArray, inner: float = 1.0) -> float:
 def approximate(function: Callable[[FloatArray], FloatArray], kind: str, error: float) -> Approximation:
     """The polynomial of least depth, then least degree, within ``error`` of ``function`` on [-1, 1].
 
-    ``kind``: ``relu`` for max(t, 0), else a function that is smooth on the interval. Raises ``PrecisionError`` where
-    no degree up to ``MAX_DEGREE`` does it.
+    ``kind``: ``relu`` for max(t, 0), else a function that is smooth or straight between kinks. Raises
+    ``PrecisionError`` where no degree up to ``MAX_DEGREE`` does it.
     """
     resolved = None if kind == "relu" else _resolve(function)
+    is_smooth = isinstance(resolved, tuple)
     degree = 2
     while degree <= MAX_DEGREE:
         found = _at_degree(resolved, degree)
@@ -86,7 +88,7 @@ def approximate(function: Callable[[FloatArray], FloatArray], kind: str, error: 
             hint="allow a larger error, or calibrate on data with a narrower range",
         )
     low, high = degree // 2, degree
-    while kind != "relu" and high - low > 1:
+    while is_smooth and high - low > 1:
         middle = (low + high) // 2
         candidate = _at_degree(resolved, middle)
         if candidate.error <= error:
@@ -101,9 +103,13 @@ def at_degree(function: Callable[[FloatArray], FloatArray], kind: str, degree: i
     return _at_degree(None if kind == "relu" else _resolve(function), degree)
 
 
-def _at_degree(resolved: tuple[FloatArray, float] | None, degree: int) -> Approximation:
+def _at_degree(resolved: tuple[FloatArray, float] | Kinked | None, degree: int) -> Approximation:
     if resolved is None:
         series, error = relu_series(degree)
+    elif isinstance(resolved, Kinked):
+        even = max(2, (degree - resolved.times_t) // 2 * 2)
+        series = resolved.series(absolute(even).series)
+        error = resolved.distance(series)
     else:
         full, tail = resolved
         series = full[: degree + 1].copy()
@@ -115,7 +121,7 @@ def _at_degree(resolved: tuple[FloatArray, float] | None, degree: int) -> Approx
     return Approximation(series, error, slope, sup_norm(series))
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=32)
 def absolute(degree: int) -> Approximation:
     """|t| by its minimax polynomial of even ``degree`` >= 2."""
     series, error = _absolute_minimax(degree)
@@ -183,8 +189,11 @@ def _distance_from_absolute(series: FloatArray) -> float:
     return float(np.abs(chebyshev.chebval(halves, series) - halves).max() / np.cos(np.pi / 32))
 
 
-def _resolve(function: Callable[[FloatArray], FloatArray]) -> tuple[FloatArray, float]:
-    """The Chebyshev series to machine precision (trailing coefficients below it cut off), and a bound on the rest."""
+def _resolve(function: Callable[[FloatArray], FloatArray]) -> tuple[FloatArray, float] | Kinked:
+    """The Chebyshev series to machine precision (trailing coefficients below it cut off), and a bound on the rest.
+
+    The kinks of a function that is straight between them.
+    """
     nodes = np.cos((np.arange(_RESOLUTION) + 0.5) * np.pi / _RESOLUTION)
     values = function(nodes)
     if not np.isfinite(values).all():
@@ -196,9 +205,12 @@ def _resolve(function: Callable[[FloatArray], FloatArray]) -> tuple[FloatArray, 
     size = max(1.0, float(np.abs(values).max()))
     last = np.abs(series[-_RESOLUTION // 8 :]).max()
     if last > 1e-9 * size:
+        kinked = find_kinks(function)
+        if kinked is not None:
+            return kinked
         raise PrecisionError(
             "the function is not smooth enough on the calibrated interval to be approximated",
-            hint="only ReLU and smooth functions are approximated in this version",
+            hint="smooth functions and such that are straight between kinks are approximated",
         )
     kept = int(np.max(np.nonzero(np.abs(series) > 1e-17 * size)[0], initial=1)) + 1
     noise = 1e-15 * size * np.sqrt(_RESOLUTION) + float(last) * _RESOLUTION

@@ -27,7 +27,7 @@ from tacit.backends.ckks.measured import DEGREES, ERROR_MARGIN, lower_measured
 from tacit.backends.ckks.noise import NoiseModel
 from tacit.backends.ckks.partition import Partition, partition
 from tacit.backends.ckks.program import Program
-from tacit.backends.ckks.public import MAX_LATENCY_BATCH, Flag, PublicPlan
+from tacit.backends.ckks.public import MAX_KEY_BYTES, MAX_LATENCY_BATCH, Flag, PublicPlan
 from tacit.backends.ckks.ranges import Model, Observed, lower, score_range
 from tacit.backends.ckks.region import Region, calibrate
 from tacit.backends.ckks.selection import Selection
@@ -307,6 +307,8 @@ class CkksBackend:
                     else min(batch, MAX_LATENCY_BATCH)
                 )
                 cost = predict(program, chain, q, batch=carried, threads=threads, machine=self.machine)
+                if cost.key_bytes > MAX_KEY_BYTES:
+                    continue
                 declaration = _declare(part, chain, program, cost, error * gain, observed)
                 options.append(
                     CkksCandidate(

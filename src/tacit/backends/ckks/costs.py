@@ -137,5 +137,9 @@ def _sealed(kind: str, fields: dict[str, bytes], name: str, sizes: Sequence[int]
 
 def _grown(size: int) -> int:
     """Bytes by which a byte string of this size is longer than an empty one in CBOR (RFC 8949, section 3)."""
-    head = next(extra for extra, limit in ((0, 24), (1, 1 << 8), (2, 1 << 16), (4, 1 << 32)) if size < limit)
+    head = next(
+        extra
+        for extra, limit in ((0, 24), (1, 1 << 8), (2, 1 << 16), (4, 1 << 32), (8, 1 << 64))
+        if size < limit
+    )
     return size + head
