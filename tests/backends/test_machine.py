@@ -15,6 +15,9 @@ import pytest
 import tacit
 from tacit.backends.ckks.backend import CkksBackend
 from tacit.backends.ckks.calibration import POINTS, Sample, fit, measure
+from tacit.backends.ckks.costs import key_message_bytes
+from tacit.backends.ckks.layout import ColumnLayout
+from tacit.backends.ckks.levels import Chain
 from tacit.backends.ckks.machine import (
     AMD_ZEN5,
     INTEL_EMERALD_RAPIDS,
@@ -26,6 +29,8 @@ from tacit.backends.ckks.machine import (
     save,
 )
 from tacit.backends.ckks.meter import Meter
+from tacit.backends.ckks.ordering import PathStage
+from tacit.backends.ckks.program import Program, SquareStage
 from tacit.backends.ckks.work import QUANTITIES, Caches, Shape, Work
 from tacit.client import Owner, Provider, known_machine, machine_path
 from tacit.errors import DataError
@@ -191,6 +196,19 @@ def test_work_grows_with_its_sizes() -> None:
     assert seconds(14, 6, 2) < seconds(14, 7, 2)
     assert seconds(15, 12, 1) > seconds(15, 12, 3), "fewer digits are less work"
     assert 0.4 < seconds(15, 11, 3, threads=2) / seconds(15, 11, 3) < 0.8
+
+
+def test_keys_of_any_size_have_a_price() -> None:
+    """Programs whose keys no message can carry are priced too, and lose."""
+    chain = Chain(16, (50, *(40,) * 30), (48,), 40, rescale_last=True)
+    square = Program(
+        (SquareStage(30),), ColumnLayout(1, 1 << 15), ColumnLayout(1, 1 << 15), 30, 2.0**40, 2.0**40
+    )
+    one = key_message_bytes(square, chain)
+    steps = tuple(PathStage(1 << i, 30) for i in range(14))
+    many = Program(steps, square.input, square.output, 30, 2.0**40, 2.0**40)
+    assert one == 104 + 4 + 64 + 48 + 31 * 8192 * (50 + 30 * 40 + 48)
+    assert key_message_bytes(many, chain) > 1 << 32
 
 
 def test_the_ledger_counts_what_is_alive() -> None:

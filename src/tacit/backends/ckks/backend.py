@@ -446,6 +446,8 @@ def _forest(
 
 def _cheapest(options: Sequence[CkksCandidate]) -> CkksCandidate:
     """The best of some chains; its details name those that are faster, or have smaller keys, at the other's price."""
+    carried = [o for o in options if o.declaration.cost.key_bytes <= MAX_KEY_BYTES]
+    options = carried or options
     chosen = min(options, key=_seconds_with_bytes)
     cost = chosen.declaration.cost
     others = [
