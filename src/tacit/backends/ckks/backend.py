@@ -66,7 +66,7 @@ FEW_SAMPLES = 16
 """Batches below this use latency packing wherever it keeps its promise."""
 CALIBRATION_SAMPLES = 4096
 SPAN_SAMPLES = 512
-REQUESTS_PER_KEYS = 20
+REQUESTS_PER_KEYS = 10
 """Requests for which one set of keys is thought to be made, when its bytes are weighed against seconds."""
 _ROOM = 3.0
 """Decrypted scores that pass the owner's check are within this many tolerated errors of the sound range of scores."""
