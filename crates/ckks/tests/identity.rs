@@ -134,6 +134,10 @@ proptest! {
         prop_assert!(mixed.is_transparent());
         let back = e.rotate(&e.rotate(&a, 1).unwrap(), -1).unwrap();
         f.assert_decrypts(&back, &x, -22);
+        let once = e.add(&a, &e.rotate(&a, 2).unwrap()).unwrap();
+        let twice = e.add(&once, &once).unwrap();
+        let folded = e.add(&twice, &e.rotate(&twice, 3).unwrap()).unwrap();
+        prop_assert!(e.rotate_sum(&a, &[2, 0, 3]).unwrap().parts() == folded.parts());
         let hoisted = e.rotate_hoisted(&a, &[2, 3]).unwrap();
         prop_assert!(hoisted[0].parts() == e.rotate(&a, 2).unwrap().parts());
         prop_assert!(hoisted[1].parts() == e.rotate(&a, 3).unwrap().parts());

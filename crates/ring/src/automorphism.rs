@@ -108,6 +108,35 @@ impl Automorphism {
         }
     }
 
+    /// `out = base + a(X^g)`, all in Eval order and canonical.
+    pub fn apply_eval_sum(
+        &self,
+        path: CpuPath,
+        out: &mut [u64],
+        base: &[u64],
+        a: &[u64],
+        m: &Modulus,
+    ) {
+        self.check(out.len(), a.len());
+        self.check(out.len(), base.len());
+        match path.checked() {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `checked` made sure that this CPU has the instructions.
+            CpuPath::Ifma => unsafe {
+                ifma::apply_sum(out, base, a, &self.sources, &self.inside, m)
+            },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            CpuPath::Avx2 => unsafe {
+                avx2::apply_sum(out, base, a, &self.sources, &self.halves, m)
+            },
+            _ => {
+                out.copy_from_slice(base);
+                self.map_portable(out, a, |old, word| m.add(old, word));
+            }
+        }
+    }
+
     /// `out = a(X^g)`, both in Coeff order and canonical: a signed permutation. Not vectorised.
     pub fn apply_coeff(&self, out: &mut [u64], a: &[u64], m: &Modulus) {
         self.check(out.len(), a.len());

@@ -44,6 +44,9 @@ fn evaluations_move_as_coefficients_do() {
                 let mut out = old.clone();
                 automorphism.apply_eval_add(path, &mut out, &evaluated, &m);
                 assert_eq!(out, sum, "{path} {n} {g}");
+                let mut out = vec![1; n];
+                automorphism.apply_eval_sum(path, &mut out, &old, &evaluated, &m);
+                assert_eq!(out, sum, "{path} {n} {g}");
             }
         }
     }

@@ -162,7 +162,7 @@ impl Evaluator {
             }) => self.times_p(&pair, level),
             None => [0, 1].map(|_| Poly::zeroed(self.params.n(), level + 1 + self.params.alpha())),
         };
-        self.add_all_rotated(level, moving, &mut total);
+        self.add_all_rotated(level, &moving, &mut total);
         let division = if rescaled {
             cx.tables().mod_down_rescale(level)
         } else {
@@ -196,16 +196,12 @@ impl Evaluator {
     }
 
     /// total += Σ rot(sum, step), over Q_l·P. One giant step for each thread, which then has nothing to share, as long as
-    /// there is one for all of them; each thread adds to a total of its own.
-    fn add_all_rotated(
-        &self,
-        level: usize,
-        mut moving: Vec<(InnerSum, &Step<'_>)>,
-        total: &mut Pair,
-    ) {
+    /// there is one for all of them; each thread adds to a total of its own. What the caller made stays its own, so that
+    /// buffers return to the pool of the thread that took them.
+    fn add_all_rotated(&self, level: usize, moving: &[(InnerSum, &Step<'_>)], total: &mut Pair) {
         let (cx, threads) = (self.context(), self.workers.threads());
-        let rest = moving.split_off(moving.len() - moving.len() % threads);
-        if threads > 1 && !moving.is_empty() {
+        let (even, rest) = moving.split_at(moving.len() - moving.len() % threads);
+        if threads > 1 && !even.is_empty() {
             let one = Context {
                 workers: &Workers::default(),
                 ..cx
@@ -215,7 +211,7 @@ impl Evaluator {
                 .map(|_| [0, 1].map(|_| Poly::zeroed(self.params.n(), rows)))
                 .collect();
             let mut lists: Vec<Vec<_>> = (0..threads).map(|_| Vec::new()).collect();
-            for (i, step) in moving.into_iter().enumerate() {
+            for (i, step) in even.iter().enumerate() {
                 lists[i % threads].push(step);
             }
             let own = core::iter::once(&mut *total).chain(&mut totals);
@@ -233,7 +229,7 @@ impl Evaluator {
                 self.add_pair(level, total, part);
             }
         } else {
-            for (sum, step) in moving {
+            for (sum, step) in even {
                 self.add_rotated(cx, level, sum, step, total);
             }
         }
@@ -262,7 +258,7 @@ impl Evaluator {
         &self,
         cx: Context<'_>,
         level: usize,
-        sum: InnerSum,
+        sum: &InnerSum,
         step: &Step<'_>,
         total: &mut Pair,
     ) {
@@ -271,15 +267,16 @@ impl Evaluator {
             pair: [first, second],
             times_p,
         } = sum;
-        let operand = if times_p {
-            let down = mod_down_to(cx, cx.tables().mod_down(), &[second], level + 1);
-            down.into_iter().next()
+        let divided;
+        let operand = if *times_p {
+            let dividends = core::slice::from_ref(second);
+            divided = mod_down_to(cx, cx.tables().mod_down(), dividends, level + 1);
+            // One dividend gives one quotient.
+            &divided[0]
         } else {
-            Some(second)
+            second
         };
-        // One dividend gives one quotient.
-        let Some(operand) = operand else { return };
-        let decomposition = Decomposition::new(cx, &operand, level);
+        let decomposition = Decomposition::new(cx, operand, level);
         let scratch = || Poly::<Eval>::uninit_pooled(n, 2);
         decomposition.for_each_row(
             cx,
@@ -292,7 +289,7 @@ impl Evaluator {
                 let [u0, u1] = &mut rows[..] else { return };
                 let (b, a) = step.key.rows(level, row, digits.len());
                 kernel::inner_product2(path, u0, u1, digits, &b, &a, m);
-                if times_p {
+                if *times_p {
                     kernel::add_assign(path, u0, first.row(row), m);
                 } else if row <= level {
                     kernel::mul_scalar_add_assign(

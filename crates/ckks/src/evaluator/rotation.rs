@@ -23,7 +23,7 @@ impl Evaluator {
     pub fn rotate(&self, a: &Ciphertext, k: i64) -> Result<Ciphertext> {
         self.check_degree("rotate", a, 1)?;
         Ok(match self.rotation_step(k, a.level)? {
-            Some(step) => self.decompose_and_apply(a, &step),
+            Some(step) => self.decompose_and_apply(a, &step, false),
             None => Ciphertext {
                 seed: None,
                 ..a.clone()
@@ -38,7 +38,7 @@ impl Evaluator {
     pub fn conjugate(&self, a: &Ciphertext) -> Result<Ciphertext> {
         self.check_degree("conjugate", a, 1)?;
         let step = self.step(self.params.conjugation_element(), None, a.level)?;
-        Ok(self.decompose_and_apply(a, &step))
+        Ok(self.decompose_and_apply(a, &step, false))
     }
 
     /// The rotations of one ciphertext by each of `ks`, in their order. The decomposition is shared (hoisting: Halevi,
@@ -72,10 +72,10 @@ impl Evaluator {
         };
         cx.workers
             .for_each(items, cx.params.n() * a.level, |(step, pair)| {
-                self.apply(one, a, &digits, step, pair);
+                self.apply(one, a, &digits, step, false, pair);
             });
         for (step, pair) in moving.iter().zip(&mut pairs).skip(alone) {
-            self.apply(cx, a, &digits, step, pair);
+            self.apply(cx, a, &digits, step, false, pair);
         }
         let mut pairs = pairs.into_iter();
         let result = |step: &Option<Step<'_>>| match step.as_ref().and_then(|_| pairs.next()) {
@@ -97,8 +97,10 @@ impl Evaluator {
             ..a.clone()
         };
         for &k in steps {
-            let rotated = self.rotate(&sum, k)?;
-            sum = self.add(&sum, &rotated)?;
+            sum = match self.rotation_step(k, a.level)? {
+                Some(step) => self.decompose_and_apply(&sum, &step, true),
+                None => self.add(&sum, &sum)?,
+            };
         }
         Ok(sum)
     }
@@ -119,21 +121,23 @@ impl Evaluator {
         })
     }
 
-    fn decompose_and_apply(&self, a: &Ciphertext, step: &Step<'_>) -> Ciphertext {
+    /// The rotation, with `folded` plus the operand itself.
+    fn decompose_and_apply(&self, a: &Ciphertext, step: &Step<'_>, folded: bool) -> Ciphertext {
         let cx = self.context();
         let digits = Decomposition::new(cx, &a.parts[1], a.level);
         let mut parts = self.new_pair(a.level);
-        self.apply(cx, a, &digits, step, &mut parts);
+        self.apply(cx, a, &digits, step, folded, &mut parts);
         self.pair(parts, a.level, a.scale)
     }
 
-    /// Writes (φ(c0 + u0), φ(u1)) with u = Σ digit_j·key_j / P.
+    /// Writes (φ(c0 + u0), φ(u1)) with u = Σ digit_j·key_j / P; with `folded` plus (c0, c1).
     fn apply(
         &self,
         cx: Context<'_>,
         a: &Ciphertext,
         digits: &Decomposition<'_>,
         step: &Step<'_>,
+        folded: bool,
         parts: &mut Pair,
     ) {
         let switch = Switch {
@@ -143,12 +147,18 @@ impl Evaluator {
             start: None,
         };
         switch.divide(cx, pair_rows(parts), |mut quotient, out| {
-            if quotient.part == 0 {
-                let sum = quotient.write_sum_to_spare(cx, a.parts[0].row(quotient.row));
-                step.automorphism.apply_eval(cx.path(), out, sum);
+            let (own, m) = (a.parts[quotient.part].row(quotient.row), quotient.m);
+            let moved = if quotient.part == 0 {
+                quotient.write_sum_to_spare(cx, own)
             } else {
                 quotient.write_in_place(cx);
-                step.automorphism.apply_eval(cx.path(), out, quotient.x);
+                quotient.x
+            };
+            if folded {
+                step.automorphism
+                    .apply_eval_sum(cx.path(), out, own, moved, m);
+            } else {
+                step.automorphism.apply_eval(cx.path(), out, moved);
             }
         });
     }

@@ -38,20 +38,45 @@ impl Halves {
 /// `out = a(X^g)`; one entry of `sources` for each group.
 #[target_feature(enable = "avx2")]
 pub(super) fn apply(out: &mut [u64], a: &[u64], sources: &[u32], halves: &Halves) {
-    map(out, a, sources, halves, |_, new| new);
+    map(out, a, sources, halves, |_, _, new| new);
 }
 
 /// `out += a(X^g)`, canonical.
 #[target_feature(enable = "avx2")]
 pub(super) fn apply_add(out: &mut [u64], a: &[u64], sources: &[u32], halves: &Halves, m: &Modulus) {
     let q = _mm256_set1_epi64x(m.q() as i64);
-    map(out, a, sources, halves, |old, new| {
-        let sum = _mm256_sub_epi64(_mm256_add_epi64(old, new), q); // [-q, q)
-        let negative = _mm256_cmpgt_epi64(_mm256_setzero_si256(), sum);
-        _mm256_add_epi64(sum, _mm256_and_si256(negative, q))
+    map(out, a, sources, halves, |_, old, new| sum(old, new, q));
+}
+
+/// `out = base + a(X^g)`, canonical; `base` has as many words as `out`.
+#[target_feature(enable = "avx2")]
+pub(super) fn apply_sum(
+    out: &mut [u64],
+    base: &[u64],
+    a: &[u64],
+    sources: &[u32],
+    halves: &Halves,
+    m: &Modulus,
+) {
+    let q = _mm256_set1_epi64x(m.q() as i64);
+    let base = base.as_chunks::<4>().0;
+    map(out, a, sources, halves, |i, _, new| {
+        // SAFETY: four words from a reference to four words.
+        let old = unsafe { _mm256_loadu_si256(base[i].as_ptr().cast()) };
+        sum(old, new, q)
     });
 }
 
+/// Of words below q, modulo q.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn sum(a: __m256i, b: __m256i, q: __m256i) -> __m256i {
+    let sum = _mm256_sub_epi64(_mm256_add_epi64(a, b), q); // [-q, q)
+    let negative = _mm256_cmpgt_epi64(_mm256_setzero_si256(), sum);
+    _mm256_add_epi64(sum, _mm256_and_si256(negative, q))
+}
+
+/// Each half of a group of `out` becomes `combine(its number, what it was, what is moved there)`.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn map(
@@ -59,10 +84,11 @@ fn map(
     a: &[u64],
     sources: &[u32],
     halves: &Halves,
-    combine: impl Fn(__m256i, __m256i) -> __m256i,
+    combine: impl Fn(usize, __m256i, __m256i) -> __m256i,
 ) {
     let groups = a.as_chunks::<8>().0;
-    for (target, &source) in out.as_chunks_mut::<8>().0.iter_mut().zip(sources) {
+    let targets = out.as_chunks_mut::<8>().0.iter_mut();
+    for (i, (target, &source)) in targets.zip(sources).enumerate() {
         let (group, carry) = (&groups[(source >> 3) as usize], (source & 7) as usize);
         for (half, target) in target.as_chunks_mut::<4>().0.iter_mut().enumerate() {
             let words = &group[halves.start[carry][half]..][..4];
@@ -72,7 +98,7 @@ fn map(
                 let new =
                     _mm256_permutevar8x32_epi32(_mm256_loadu_si256(words.as_ptr().cast()), index);
                 let old = _mm256_loadu_si256(target.as_ptr().cast());
-                _mm256_storeu_si256(target.as_mut_ptr().cast(), combine(old, new));
+                _mm256_storeu_si256(target.as_mut_ptr().cast(), combine(2 * i + half, old, new));
             }
         }
     }
