@@ -205,8 +205,8 @@ def rows(
                 ]
             ),
         )
-        for peer in found:
-            yield _absent(name, peer) if isinstance(peer, Absent) else _measured(name, peer, times)
+        for other in found:
+            yield _absent(name, other) if isinstance(other, Absent) else _measured(name, other, times)
 
 
 def _absent(task: str, peer: Absent) -> Row:

@@ -107,8 +107,8 @@ class RunningPeer:
         if self.first:
             seconds, self.first = self.first, []
             return seconds
-        seconds = self.process.ask("run", repeats=repeats, timeout_s=PATIENCE_S)["seconds"]
-        return seconds
+        told: list[float] = self.process.ask("run", repeats=repeats, timeout_s=PATIENCE_S)["seconds"]
+        return told
 
     def check(self) -> Comparison:
         """Decrypted answers of this run beside the clear model's."""
@@ -198,7 +198,7 @@ def write_task(folder: Path, name: str, task: Problem) -> NDArray[np.float64]:
     """The model and its rows as plain arrays; returns the clear scores of these rows, (rows, outputs)."""
     samples = np.asarray(task.samples if task.inputs is None else task.inputs, dtype=np.float64)
     rows = max(ROWS, min(task.batch, len(samples)))
-    arrays = {"samples": samples[:rows], "calibration": samples[-500:]}
+    arrays: dict[str, Any] = {"samples": samples[:rows], "calibration": samples[-500:]}
     described: list[dict[str, Any]] = []
     for index, layer in enumerate(task.layers or ()):
         described.append(_describe(layer, index, arrays))
@@ -213,7 +213,7 @@ def write_task(folder: Path, name: str, task: Problem) -> NDArray[np.float64]:
     return scores
 
 
-def _describe(layer: Layer, index: int, arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
+def _describe(layer: Layer, index: int, arrays: dict[str, Any]) -> dict[str, Any]:
     match layer:
         case Square():
             return {"kind": "square"}

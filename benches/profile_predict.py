@@ -78,7 +78,7 @@ def _level(arguments: Sequence[Any]) -> str:
     return "?"
 
 
-def facts(stage: Stage) -> str:
+def facts(stage: Any) -> str:
     """What decides the price of a stage: level, rotations, diagonals, degrees; all that is there."""
     told = [f"level {stage.level}"] if hasattr(stage, "level") else []
     for name in ("map", "squares"):
@@ -88,9 +88,12 @@ def facts(stage: Stage) -> str:
             told.append(f"{len(found.rotations)} rotations, {len(found.folds)} folds")
     if hasattr(stage, "series"):
         told.append(f"degree {len(stage.series) - 1}")
-    if hasattr(stage, "polynomials"):
-        told.append(f"{len(stage.features)} comparisons")
-        told.append("degrees " + " ".join(str(len(p.series) - 1) for p in stage.polynomials))
+    if hasattr(stage, "absolute"):
+        told.append(f"degree {len(stage.absolute.series) - 1}")
+    if hasattr(stage, "rotation"):
+        told.append(f"rotation {stage.rotation}")
+    if hasattr(stage, "features"):
+        told.append(f"{len(stage.features)} features")
     if hasattr(stage, "paths"):
         told.append(f"{len(stage.paths)} leaves")
     if hasattr(stage, "folds"):
@@ -99,6 +102,8 @@ def facts(stage: Stage) -> str:
         told.append(f"{sum(stage.squarings)} squarings of {len(stage.squarings)} values")
     if hasattr(stage, "weights"):
         told.append("weights " + "x".join(map(str, stage.weights.shape)))
+    if getattr(stage, "name", ""):
+        told.append(f"node {stage.name}")
     return ", ".join(told)
 
 
