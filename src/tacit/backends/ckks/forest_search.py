@@ -18,7 +18,7 @@ from tacit.backends.ckks.codes import LINEAR_SHARE, MAX_BITS, Codes
 from tacit.backends.ckks.forest import Forest
 from tacit.backends.ckks.forest_program import packed_slots, schedule_forest
 from tacit.backends.ckks.layout import power_of_two
-from tacit.backends.ckks.levels import MAX_LOG_QP, MAX_PRIME_BITS, Chain, moduli
+from tacit.backends.ckks.levels import MAX_LOG_QP, MAX_PRIME_BITS, SPECIAL_BITS, Chain, moduli
 from tacit.backends.ckks.program import Program
 from tacit.backends.ckks.region import Region, calibrate_codes
 from tacit.backends.ckks.selection import Selection, coded, reached, select
@@ -32,11 +32,9 @@ UNDECIDED_ROWS = 0.001
 """Part of the samples that are expected to be undecided, where levels and slots suffice."""
 BITS = (8, 12, 16, 24, MAX_BITS)
 """Bits of codes that are tried."""
-SCALE_BITS = (28, 30, 33, 36, 40, 44)
+SCALE_BITS = tuple(range(28, 46, 2))
 TIE_BREAK = 2.0**-10
 """Part of the tolerated error by which equal scores are told apart: noise is a thousand times below its bound."""
-SPECIAL_ROOM = 4
-"""Bits of special primes above those of the others: what switching keys adds is then far below a rescaling."""
 _SPECIALS = (1, 2, 3, 4)
 
 
@@ -111,8 +109,8 @@ def _plans(
         if layout == "latency" and packed_slots(model, codes) > 1 << (log_n - 1):
             continue
         found = []
-        least = 0
         for specials in _SPECIALS:
+            least = 0.0
             for chain in _chains(depth, log_n, specials):
                 if chain.log_q[-1] < least:
                     continue
@@ -129,7 +127,7 @@ def _plans(
                     break
                 problem = PrecisionError(f"noise of {noise:.2g} is more than {allowed:.2g} allows")
                 # Noise halves with every bit of scale, and hardly depends on anything else.
-                least = chain.log_q[-1] + int(np.log2(noise / allowed))
+                least = chain.log_q[-1] + np.log2(noise / allowed)
         if found:
             return found
     if problem is not None:
@@ -176,9 +174,11 @@ def _enough_bits(forest: Forest, data: FloatArray) -> list[int]:
 
 
 def _chains(depth: int, log_n: int, specials: int) -> Iterator[Chain]:
-    """Chains of ``depth`` levels from the smallest scale up."""
+    """Chains of ``depth`` levels from the smallest scale up, special primes as large as fit: they drown what switching
+    keys adds.
+    """
     for scale in SCALE_BITS if 2 * specials <= depth + 1 else ():
         log_q = (min(MAX_PRIME_BITS, scale + 4), *(scale,) * depth)
-        log_p = (min(MAX_PRIME_BITS, scale + SPECIAL_ROOM),) * specials
-        if sum(log_q) + sum(log_p) <= MAX_LOG_QP[log_n]:
-            yield Chain(log_n, log_q, log_p, scale - 1, True)
+        special = min((MAX_LOG_QP[log_n] - sum(log_q)) // specials, SPECIAL_BITS)
+        if special > scale:
+            yield Chain(log_n, log_q, (special,) * specials, scale - 1, True)

@@ -126,7 +126,7 @@ class Provider:
             raise MalformedMessageError(
                 f"a request of this plan holds {limits[0]} to {limits[1]} ciphertexts"
             )
-        inputs = [self._read(part) for part in parts]
+        inputs = self._read(parts)
         if latency:
             results = [result for ct in inputs for result in self._executor.run([ct], engine)]
         else:
@@ -141,13 +141,15 @@ class Provider:
             },
         )
 
-    def _read(self, part: object) -> Ciphertext:
-        if type(part) is not bytes:
+    def _read(self, parts: list[object]) -> list[Ciphertext]:
+        messages = [part for part in parts if type(part) is bytes]
+        if len(messages) < len(parts):
             raise MalformedMessageError("a ciphertext of the request is not a byte string")
         plan = self._compiled.public
-        ciphertext = Ciphertext.from_bytes(self._params, part)
-        if ciphertext.level != plan.level or ciphertext.degree != 1:
-            raise PeerMisbehavedError("a ciphertext of the request is not at the level of the plan")
-        if abs(ciphertext.scale - plan.scale) > plan.scale * 2.0**-30:
-            raise PeerMisbehavedError("a ciphertext of the request does not have the scale of the plan")
-        return ciphertext
+        ciphertexts = Ciphertext.from_bytes_many(self._params, messages, threads=self._threads)
+        for ciphertext in ciphertexts:
+            if ciphertext.level != plan.level or ciphertext.degree != 1:
+                raise PeerMisbehavedError("a ciphertext of the request is not at the level of the plan")
+            if abs(ciphertext.scale - plan.scale) > plan.scale * 2.0**-30:
+                raise PeerMisbehavedError("a ciphertext of the request does not have the scale of the plan")
+        return ciphertexts
