@@ -6,7 +6,7 @@ import datetime
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -384,10 +384,18 @@ class Private:
             )
         return answer
 
-    def clear(self, X: npt.ArrayLike) -> Answer:
-        """The same prediction without protection: the graph interpreted in float64."""
+    def clear(self, X: npt.ArrayLike | Mapping[str, npt.NDArray[Any]]) -> Answer:
+        """The same prediction without protection: the graph interpreted in float64.
+
+        A mapping gives each input of the model by its name.
+        """
         start = time.perf_counter()
-        outputs = interpret(self._graph, np.asarray(X))
+        given = (
+            {name: np.asarray(array) for name, array in X.items()}
+            if isinstance(X, Mapping)
+            else np.asarray(X)
+        )
+        outputs = interpret(self._graph, given)
         spent = time.perf_counter() - start
         values = outputs[self._graph.primary]
         label = self._graph.label
@@ -396,7 +404,9 @@ class Private:
             plan_id=self._graph.digest(),
             samples=len(values),
             seconds={"server": spent},
-            bytes_up=np.asarray(X, dtype=np.float64).nbytes,
+            bytes_up=sum(
+                8 * array.size for array in (given.values() if isinstance(given, dict) else [given])
+            ),
             bytes_down=values.nbytes,
             max_error_against_clear=0.0,
         )

@@ -160,6 +160,8 @@ def test_a_model_with_two_inputs_is_refused_by_name() -> None:
     builder = GraphBuilder("two")
     total = builder.node("Add", builder.input("age", (None, 2)), builder.input("dose", (None, 2)))
     graph = builder.finish([builder.node("MatMul", total, builder.constant(np.ones((2, 1))))])
+    answer = tacit.protect(graph, "clear").clear({"age": X[:, :2], "dose": X[:, 2:4]})
+    assert np.allclose(np.asarray(answer)[:, 0], X[:, :4].sum(axis=1))
     for calibration in (X[:, :2], None):
         with pytest.raises(TacitError, match=r"one (float )?input") as caught:
             tacit.protect(graph, calibration=calibration)
