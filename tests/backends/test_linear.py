@@ -60,7 +60,7 @@ def test_copies_divide_the_diagonals() -> None:
     slot_map = between(layout, np.ones((128, 784)), np.zeros(128))
     assert len(slot_map.diagonals) == 16
     assert slot_map.folds == (2048, 1024, 512, 256, 128)
-    assert len(slot_map.rotations) == 6
+    assert len(slot_map.rotations) == 8
     assert slot_map.real_part
 
 

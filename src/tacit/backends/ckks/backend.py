@@ -21,7 +21,7 @@ from tacit.backends.ckks.flag import flag_noise
 from tacit.backends.ckks.forest import Forest, import_forest
 from tacit.backends.ckks.forest_search import plan_forest
 from tacit.backends.ckks.layout import ColumnLayout, power_of_two
-from tacit.backends.ckks.levels import MAX_LOG_QP, Chain, chains, moduli, schedule
+from tacit.backends.ckks.levels import MAX_LOG_QP, MAX_SCALE_BITS, Chain, chains, moduli, schedule
 from tacit.backends.ckks.machine import INTEL_EMERALD_RAPIDS, Machine
 from tacit.backends.ckks.measured import DEGREES, ERROR_MARGIN, lower_measured
 from tacit.backends.ckks.noise import NoiseModel
@@ -283,6 +283,7 @@ class CkksBackend:
         widest = max(power_of_two(size) for size in model.sizes)
         for log_n in MAX_LOG_QP:
             options: list[CkksCandidate] = []
+            at_full_scale = False
             if (
                 layout == "throughput"
                 and max(model.sizes) * (model.depth + 1) << (log_n + 4) > MAX_BYTES_HELD
@@ -300,6 +301,7 @@ class CkksBackend:
                 error = noise + float(model.error.max())
                 if error > tolerance:
                     failures.append(error)
+                    at_full_scale |= chain.log_scale >= MAX_SCALE_BITS
                     continue
                 carried = (
                     program.input.samples
@@ -315,7 +317,8 @@ class CkksBackend:
                         graph, part, region, model, chain, program, declaration, noise, error, carried
                     )
                 )
-            if options:
+            # In a larger ring the same scale has more noise: no chain there does what this one cannot.
+            if options or at_full_scale:
                 return options
         return []
 
