@@ -20,7 +20,15 @@ import numpy.typing as npt
 
 from tacit.backends.ckks.affine import Affine
 from tacit.backends.ckks.approximate import Approximation, absolute_within, approximate
-from tacit.backends.ckks.matrix import Matrix, absolute, row_norms, scaled, spectral_bound, with_entries
+from tacit.backends.ckks.matrix import (
+    Matrix,
+    absolute,
+    applied,
+    row_norms,
+    scaled,
+    spectral_bound,
+    with_entries,
+)
 from tacit.backends.ckks.maximum import Maximum, Round, Windows
 from tacit.backends.ckks.partition import EXACT, Activation, Partition
 from tacit.backends.ckks.region import Region
@@ -471,7 +479,7 @@ def _narrowed(
             continue
         z = np.repeat(node.bias[:, None], values[0].shape[1], axis=1)
         for read, matrix in zip(node.reads, node.matrices, strict=True):
-            z = z + matrix @ values[read]
+            z = z + applied(matrix, values[read])
         values.append(z)
         largest: FloatArray = np.abs(z).max(axis=1)
         reach = OBSERVED_MARGIN * np.maximum(largest, _FLOOR * largest.max())
