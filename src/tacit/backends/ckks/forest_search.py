@@ -151,7 +151,7 @@ def undecided(forest: Forest, codes: Codes, data: FloatArray) -> int:
 
 
 def _enough_bits(forest: Forest, data: FloatArray) -> list[int]:
-    """Bits to try, ascending, up to the first at which few enough samples are expected to be undecided.
+    """Bits to try, ascending, up to the first at which few enough samples are, or are expected to be, undecided.
 
     A cell by ranks holds at most 1 / (1 - ``LINEAR_SHARE``) times the share of samples that it would with equal shares,
     as far as the knots follow the distribution.
@@ -168,7 +168,9 @@ def _enough_bits(forest: Forest, data: FloatArray) -> list[int]:
             break
         steps = ((inner.sides != 0) & ranked[inner.comparisons]).sum(axis=1)
         on_way = float((reached(inner, codes, data[:512]) @ steps).mean())
-        if on_way / (1 - LINEAR_SHARE) / 2**bits <= UNDECIDED_ROWS:
+        expected = on_way / (1 - LINEAR_SHARE) / 2**bits
+        # Values that many samples share, and thresholds at them, are not seen in the distribution.
+        if max(expected, undecided(inner, codes, data) / len(data)) <= UNDECIDED_ROWS:
             break
     return tried
 
