@@ -32,6 +32,8 @@ COPY_S_PER_BYTE = 1e-10
 """Of a request, on its way out of the envelope."""
 KEY_COPY_S_PER_BYTE = 5e-9
 """Of keys, on their way through two envelopes into memory that was never touched before."""
+READING_GAIN = 0.6
+"""Part of a further thread's time that is won when the ciphertexts of a request are read."""
 OWNER_MESSAGES = 10
 """Messages whose opening and sealing takes as long as an owner's checks of one request and its answer."""
 OWNER_S_PER_VALUE = 4e-8
@@ -59,8 +61,12 @@ def predict(
     meter.resident = float(key_words + meter.model_words + inputs * 2 * (program.level + 1) * meter.n)
     executor.run([meter.fresh(program.level, program.scale) for _ in range(inputs)])
     one = machine.at(1)
-    fresh, result = (Shape(chain.log_n, rows, 0, 1, machine.caches) for rows in (program.level + 1, 1))
-    messages = inputs * one.of(fresh.read(seeded=True)) + outputs * one.of(result.write(seeded=False))
+    fresh, result = (
+        Shape(chain.log_n, rows, 0, 1, machine.caches, meter.resident) for rows in (program.level + 1, 1)
+    )
+    # The ciphertexts of a request are dealt out to threads.
+    messages = max(1.0, inputs / (1 + READING_GAIN * (threads - 1))) * one.of(fresh.read(seeded=True))
+    messages += outputs * one.of(result.write(seeded=False))
     owner = inputs * _seconds(machine, fresh.encode(), fresh.encrypt(), fresh.write(seeded=True))
     owner += outputs * _seconds(machine, result.read(seeded=False), result.decrypt(), result.decode())
     values = (inputs + outputs) * meter.n / 2

@@ -343,7 +343,11 @@ class Shape:
     def read(self, *, seeded: bool) -> Work:
         """A ciphertext from its binary form."""
         words = self.rows * self.n
-        return Work(calls=1, packed=words if seeded else 2.0 * words, expanded=words if seeded else 0.0)
+        # What is written goes beyond the caches where the program has more than fits them.
+        far = 2.0 * words * _spilled(self.resident, self.caches.near)
+        return Work(
+            calls=1, packed=words if seeded else 2.0 * words, expanded=words if seeded else 0.0, far=far
+        )
 
     def write(self, *, seeded: bool) -> Work:
         """A ciphertext to its binary form."""
