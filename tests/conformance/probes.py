@@ -106,6 +106,7 @@ PROBES: tuple[Probe, ...] = (
     Probe("MaxPool", {"kernel_shape": [2, 2], "strides": [2, 2]}, shape="image"),
     *_each("GlobalAveragePool GlobalMaxPool", shape="image"),
     Probe("Conv", more=(np.random.default_rng(4).normal(size=(3, 2, 3, 3)) / 4,), shape="image"),
+    Probe("ConvTranspose", {"strides": [2, 2]}, (np.ones((2, 3, 2, 2)) / 4,), shape="image"),
     Probe("MatMul", more=(np.random.default_rng(4).normal(size=(6, 4)) / 3,), note="constant"),
     Probe("MatMul", {}, ("k",), shape="image", note="values"),
     Probe("Gemm", more=(np.random.default_rng(4).normal(size=(6, 4)) / 3, _ROW[:4])),

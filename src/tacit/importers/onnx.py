@@ -47,7 +47,16 @@ _HINTS = {
     "GRU": "recurrent layers are not run: unroll them or use a feed-forward model",
     "RNN": "recurrent layers are not run: unroll them or use a feed-forward model",
     "Einsum": "write it as Transpose, Reshape and MatMul",
-    "ConvTranspose": "write it as Pad and Conv",
+    "Resize": "enlarge by whole numbers with Expand and Reshape, or with ConvTranspose",
+    "Upsample": "enlarge by whole numbers with Expand and Reshape, or with ConvTranspose",
+    "LRN": "use BatchNormalization, which is folded into the layer before",
+    "Floor": "rounding is a jump: keep the number, or let the owner round the answer",
+    "Ceil": "rounding is a jump: keep the number, or let the owner round the answer",
+    "Round": "rounding is a jump: keep the number, or let the owner round the answer",
+    "QuantizeLinear": "export the model in float, before it is quantised",
+    "DequantizeLinear": "export the model in float, before it is quantised",
+    "QLinearConv": "export the model in float, before it is quantised",
+    "QLinearMatMul": "export the model in float, before it is quantised",
     "TopK": "return the scores and let the owner sort them",
 }
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
+import numpy as np
+
 from tacit.importers.lowering import Lowering, Operand, Rule, SourceNode
+from tacit.importers.onnx_ops.shape import reshape
 
 __all__ = ["WINDOW"]
 
@@ -74,6 +77,96 @@ def _conv(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
     return [ctx.apply("Conv", *operands, group=node.integer("group", 1), **_placement(node, x, kernel))]
 
 
+def _conv_transpose(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
+    """Zeros between the elements of x, and then a convolution with the kernel turned round."""
+    x, w, bias = node.operand(0), node.known(1, "the kernel"), node.optional(2)
+    sizes, group = _spatial(node, x), node.integer("group", 1)
+    n, channels = len(sizes), x.type.size(1)
+    kernel = list(w.shape[2:])
+    if len(kernel) != n or node.integers("kernel_shape", kernel) != kernel or w.dtype.kind != "f":
+        raise node.malformed("kernel_shape and the kernel differ")
+    if group < 1 or w.shape[0] != channels or channels % group:
+        raise node.malformed(f"the kernel with {group} groups does not fit {channels} channels")
+    strides, dilations = _positive(node, "strides", n), _positive(node, "dilations", n)
+    begins, ends = _transposed_pads(node, sizes, kernel, strides, dilations)
+    spread = _with_zeros_between(ctx, x, strides)
+    pads = [0, 0, *(max(0, b) for b in begins), 0, 0, *(max(0, e) for e in ends)]
+    if any(pads):
+        spread = ctx.apply("Pad", spread, pads=tuple(pads), value=0.0)
+    turned = w.reshape(group, channels // group, *w.shape[1:]).swapaxes(1, 2)
+    turned = np.flip(turned.reshape(-1, channels // group, *kernel), axis=tuple(range(2, 2 + n)))
+    operands = [spread, ctx.known(np.ascontiguousarray(turned), "kernel")]
+    if bias is not None:
+        operands.append(bias)
+    made = ctx.apply(
+        "Conv", *operands, strides=(1,) * n, pads=(0,) * (2 * n), dilations=tuple(dilations), group=group
+    )
+    return [_cropped(ctx, made, [max(0, -b) for b in begins], [max(0, -e) for e in ends])]
+
+
+def _transposed_pads(
+    node: SourceNode,
+    sizes: Sequence[int],
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int],
+) -> tuple[list[int], list[int]]:
+    """What the spread input is padded by before and after, negative where the result is cropped."""
+    n = len(sizes)
+    extra = node.integers("output_padding", [0] * n)
+    pads = node.integers("pads", [0] * (2 * n))
+    wanted = node.integers("output_shape", [])[-n:]
+    mode = node.text("auto_pad", "NOTSET")
+    if (
+        len(extra) != n
+        or len(pads) != 2 * n
+        or len(wanted) not in (0, n)
+        or min((*extra, *pads, *wanted)) < 0
+    ):
+        raise node.malformed("pads, output_padding or output_shape are malformed")
+    spans = [dilations[i] * (kernel[i] - 1) for i in range(n)]
+    match mode:
+        case "VALID":
+            pads = [0] * (2 * n)
+        case "SAME_UPPER" | "SAME_LOWER" if not wanted:
+            wanted = [sizes[i] * strides[i] for i in range(n)]
+        case "NOTSET" | "SAME_UPPER" | "SAME_LOWER":
+            pass
+        case other:
+            raise node.malformed(f"auto_pad `{other}` is no mode of ONNX")
+    for i, size in enumerate(wanted):
+        total = strides[i] * (sizes[i] - 1) + extra[i] + spans[i] + 1 - size
+        small = total // 2
+        first = small if mode == "SAME_UPPER" else total - small
+        pads[i], pads[i + n] = first, total - first
+    return (
+        [spans[i] - pads[i] for i in range(n)],
+        [spans[i] - pads[i + n] + extra[i] for i in range(n)],
+    )
+
+
+def _with_zeros_between(ctx: Lowering, x: Operand, strides: Sequence[int]) -> Operand:
+    """stride - 1 zeros between neighbours along every spatial dimension."""
+    if max(strides) == 1:
+        return x
+    batch, channels, sizes = x.shape[0], x.type.size(1), [x.type.size(2 + i) for i in range(len(strides))]
+    apart = reshape(ctx, x, (batch, channels, *(part for size in sizes for part in (size, 1))))
+    zeros = [0, 0, *(part for stride in strides for part in (0, stride - 1))]
+    padded = ctx.apply("Pad", apart, pads=(*(0 for _ in zeros), *zeros), value=0.0)
+    wide = reshape(ctx, padded, (batch, channels, *(a * b for a, b in zip(sizes, strides, strict=True))))
+    return _cropped(ctx, wide, [0] * len(strides), [stride - 1 for stride in strides])
+
+
+def _cropped(ctx: Lowering, x: Operand, begins: Sequence[int], ends: Sequence[int]) -> Operand:
+    """Without so many positions at either end of every spatial dimension."""
+    axes = tuple(2 + i for i in range(len(begins)) if begins[i] or ends[i])
+    if not axes:
+        return x
+    starts = tuple(begins[axis - 2] for axis in axes)
+    stops = tuple(x.type.size(axis) - ends[axis - 2] for axis in axes)
+    return ctx.apply("Slice", x, axes=axes, starts=starts, ends=stops, steps=(1,) * len(axes))
+
+
 def _max_pool(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
     if node.n_outputs > 1:
         raise node.unsupported("the output Indices", "leave it out")
@@ -110,6 +203,7 @@ def _global_max_pool(node: SourceNode, ctx: Lowering) -> Sequence[Operand]:
 
 WINDOW = (
     Rule("Conv", _conv, "Conv", "no negative pads"),
+    Rule("ConvTranspose", _conv_transpose, "Reshape Pad Slice Conv", "constant kernel"),
     Rule("MaxPool", _max_pool, "MaxPool", "floats; no Indices output; no window that is all padding"),
     Rule("AveragePool", _average_pool, "AveragePool", "not count_include_pad with ceil_mode"),
     Rule("GlobalAveragePool", _global_average_pool, "ReduceSum Mul"),
