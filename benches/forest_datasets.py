@@ -38,6 +38,7 @@ from sklearn.ensemble import (
 from sklearn.model_selection import train_test_split
 
 import tacit
+from tacit._native import cpu_path
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -253,7 +254,7 @@ def rows(task: str, *, quick: bool) -> Iterator[Row]:
 def main() -> int:
     """Status 1 when an answer is wrong."""
     options = arguments(__doc__ or "", tuple(TABLES))
-    about = machine()
+    about = machine() | {"cpu_path": cpu_path()}
     wrong = 0
     for task in options.task or (("breast-cancer",) if options.quick else TABLES):
         for row in rows(task, quick=options.quick):
