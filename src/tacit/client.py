@@ -135,6 +135,7 @@ def explain(
     batch: int = 1,
     max_error: float | None = None,
     protections: Sequence[str] = PROTECTIONS,
+    memory_bytes: int | None = None,
     threads: int | None = None,
 ) -> Explanation:
     """The price list: for each protection who sees what, seconds, bytes, memory, precision, or why it is refused.
@@ -143,7 +144,7 @@ def explain(
     """
     graph = load(model)
     found = survey(
-        [_backend(name) for name in protections],
+        [_backend(name, memory_bytes) for name in protections],
         graph,
         _calibration(graph, calibration),
         batch=_batch(batch),
@@ -166,6 +167,7 @@ def protect(
     batch: int | None = 1,
     max_error: float | None = None,
     check: int = CHECKED_SAMPLES,
+    memory_bytes: int | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Private:
@@ -174,16 +176,16 @@ def protect(
     ``batch``: samples that a request should carry: 1 asks for the fastest single answer, many for throughput.
     ``max_error``: largest absolute error of the primary output; ``None`` takes what the plan can promise.
     ``check``: calibration samples that are encrypted and held against the clear model before this returns; 0 trusts
-    the plan unseen.
-    Raises ``PrecisionError`` or ``DepthError`` when no parameter set does it; the hint says what to change; and
-    ``PlanCheckError`` when a sample of the check breaks the promise.
+    the plan unseen. ``memory_bytes``: what the provider may take, as the plan predicts it; ``None`` for any.
+    Raises ``PrecisionError``, ``DepthError`` or ``MemoryLimitError`` when no parameter set does it; the hint says what
+    to change; and ``PlanCheckError`` when a sample of the check breaks the promise.
     """
     report = progress or (lambda phase, done: None)
     report("read the model", 0.0)
     count = _check(check)
     graph = load(model)
     report("plan", 0.1)
-    plan, compiled = _compile(graph, protection, calibration, batch, max_error, threads)
+    plan, compiled = _compile(graph, protection, calibration, batch, max_error, threads, memory_bytes)
     if compiled is None:
         report("ready", 1.0)
         return Private(graph, plan, owner=None, provider=None)
@@ -245,6 +247,7 @@ class Provider(CkksProvider):
         batch: int | None = 1,
         max_error: float | None = None,
         check: int = CHECKED_SAMPLES,
+        memory_bytes: int | None = None,
         threads: int | None = None,
     ) -> Provider:
         """Compiles a model for owners elsewhere. Raises as ``protect`` does.
@@ -253,7 +256,7 @@ class Provider(CkksProvider):
         away: no key of an owner is ever here. With 0 no secret key is made at all.
         """
         count, graph = _check(check), load(model)
-        plan, compiled = _compile(graph, protection, calibration, batch, max_error, threads)
+        plan, compiled = _compile(graph, protection, calibration, batch, max_error, threads, memory_bytes)
         if compiled is None:
             raise InvalidParameterError(f"`{protection}` has no provider of its own: nothing is protected")
         provider = cls(compiled, threads=_threads(threads), plan=plan)
@@ -420,10 +423,11 @@ def _compile(
     batch: int | None,
     max_error: float | None,
     threads: int | None,
+    memory_bytes: int | None = None,
 ) -> tuple[Plan, Compiled | None]:
     """The cheapest plan under a protection and, where there is one, the compiled model."""
     found = survey(
-        [_backend(protection)],
+        [_backend(protection, memory_bytes)],
         graph,
         _calibration(graph, calibration),
         batch=_batch(1 if batch is None else batch),
@@ -469,7 +473,11 @@ def _tried(
     return replace(plan, checked_samples=trial.samples, checked_error=trial.max_error)
 
 
-def _backend(name: object) -> Backend:
+def _backend(name: object, memory_bytes: int | None = None) -> Backend:
+    if memory_bytes is not None and (type(memory_bytes) is not int or memory_bytes < 1):
+        raise InvalidParameterError(
+            f"the 'memory_bytes' parameter must be an integer >= 1. Got {memory_bytes!r} instead."
+        )
     if not isinstance(name, str):
         raise InvalidParameterError(
             f"the 'protection' parameter must be one of {', '.join(PROTECTIONS)}. Got {type(name).__name__} instead.",
@@ -481,7 +489,7 @@ def _backend(name: object) -> Backend:
         from tacit.backends.ckks.backend import CkksBackend
 
         machine, note = known_machine()
-        return CkksBackend(machine, note=note)
+        return CkksBackend(machine, note=note, memory_bytes=memory_bytes)
     raise InvalidParameterError(
         f"the 'protection' parameter must be one of {', '.join(PROTECTIONS)}. Got '{name}' instead."
     )

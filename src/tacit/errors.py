@@ -17,7 +17,8 @@ TacitError                       base; ``code`` (stable), ``hint`` (what to do);
 │   ├── PrecisionError           the promised bound cannot be met, or was not met
 │   │   ├── PlanCheckError       a plan broke its promise on calibration samples: ``node``, ``excess``
 │   │   └── HiddenRangeError     hidden values of a sample left the ranges that the bound relies on
-│   └── DepthError               the graph is deeper than any secure parameter set allows
+│   ├── DepthError               the graph is deeper than any secure parameter set allows
+│   └── MemoryLimitError         no plan fits into the provider's memory: ``wanted_bytes``
 ├── PeerError
 │   ├── PeerIncompatibleError    version, parameters or plan differ
 │   └── PeerMisbehavedError      a message that no honest peer sends
@@ -39,6 +40,7 @@ __all__ = [
     "InvalidParameterError",
     "LevelError",
     "MalformedMessageError",
+    "MemoryLimitError",
     "MissingKeyError",
     "ModelError",
     "NoAdmissiblePlanError",
@@ -187,6 +189,16 @@ class DepthError(PlanError):
     """The graph is deeper than any secure parameter set allows."""
 
     code = "depth"
+
+
+class MemoryLimitError(PlanError):
+    """No plan fits into the memory that the provider may take; ``wanted_bytes`` is what the smallest takes."""
+
+    code = "memory-limit"
+
+    def __init__(self, message: str, *, wanted_bytes: int = 0, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.wanted_bytes = wanted_bytes
 
 
 class PeerError(TacitError):

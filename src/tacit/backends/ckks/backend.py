@@ -32,7 +32,14 @@ from tacit.backends.ckks.ranges import Model, Observed, lower, score_range
 from tacit.backends.ckks.region import Region, calibrate
 from tacit.backends.ckks.selection import Selection
 from tacit.backends.ckks.tail import tail_gain
-from tacit.errors import DataError, DepthError, InvalidParameterError, PrecisionError, TacitError
+from tacit.errors import (
+    DataError,
+    DepthError,
+    InvalidParameterError,
+    MemoryLimitError,
+    PrecisionError,
+    TacitError,
+)
 from tacit.ir.graph import Graph
 from tacit.ir.interpret import interpret
 
@@ -142,13 +149,21 @@ class CkksBackend:
     """Homomorphic encryption: the owner encrypts, the provider computes, only the owner can decrypt.
 
     ``machine``: whose seconds are predicted; ``note``: why it is not the one at hand, shown with the price.
+    ``memory_bytes``: largest memory of the provider that a plan may take, as predicted; ``None`` for any.
     """
 
     name = "ckks"
 
-    def __init__(self, machine: Machine = INTEL_EMERALD_RAPIDS, *, note: str = "") -> None:
+    def __init__(
+        self,
+        machine: Machine = INTEL_EMERALD_RAPIDS,
+        *,
+        note: str = "",
+        memory_bytes: int | None = None,
+    ) -> None:
         self.machine = machine
         self.note = note
+        self.memory_bytes = memory_bytes
 
     def candidates(
         self,
@@ -162,7 +177,8 @@ class CkksBackend:
         """The cheapest chain for each packing.
 
         Raises ``UnsupportedOpError`` for what does not run encrypted, ``DataError`` without calibration data,
-        ``DepthError`` when no secure chain is long enough, ``PrecisionError`` when none is precise enough.
+        ``DepthError`` when no secure chain is long enough, ``PrecisionError`` when none is precise enough,
+        ``MemoryLimitError`` when none of those fits.
         """
         found = import_forest(graph)
         part = partition(graph) if found is None else found[0]
@@ -199,8 +215,19 @@ class CkksBackend:
             try:
                 if forest is not None:
                     return self._named(
-                        _forest(
-                            graph, part, forest, data, gain, tolerance, batch, threads, layouts, self.machine
+                        self._fitting(
+                            _forest(
+                                graph,
+                                part,
+                                forest,
+                                data,
+                                gain,
+                                tolerance,
+                                batch,
+                                threads,
+                                layouts,
+                                self.machine,
+                            )
                         ),
                         data,
                     )
@@ -208,9 +235,22 @@ class CkksBackend:
                     self._search(graph, part, region, gain, tolerance, batch, threads, layouts, observed),
                     data,
                 )
-            except (PrecisionError, DepthError) as error:
+            except (PrecisionError, DepthError, MemoryLimitError) as error:
                 problem = error
         raise problem or DepthError("no chain was tried")
+
+    def _fitting(self, options: Sequence[CkksCandidate]) -> list[CkksCandidate]:
+        """The options within the limit of memory. Raises ``MemoryLimitError`` where there is none among some."""
+        limit = self.memory_bytes
+        fitting = [o for o in options if limit is None or o.declaration.cost.memory_bytes <= limit]
+        if options and not fitting:
+            least = min(option.declaration.cost.memory_bytes for option in options)
+            raise MemoryLimitError(
+                f"no plan fits into {limit} bytes of the provider's memory: the smallest takes {least}",
+                wanted_bytes=least,
+                hint="allow more memory, a larger max_error, or fewer samples in a request",
+            )
+        return fitting
 
     def _named(self, candidates: Sequence[CkksCandidate], data: FloatArray) -> Sequence[CkksCandidate]:
         """The candidates with the machine that their seconds are of, and the range of the answers in ``data``."""
@@ -240,6 +280,7 @@ class CkksBackend:
         model = _lowered(part, region, np.inf if part.is_exact else APPROXIMATION_SHARE * tolerance, observed)
         found: list[CkksCandidate] = []
         failures: list[float] = []
+        too_large: MemoryLimitError | None = None
         least = _LEAST_NOISE * model.unit * float(model.affines[-1].bound.max())
         if least > tolerance:
             raise PrecisionError(
@@ -250,10 +291,15 @@ class CkksBackend:
             options = self._layout(
                 graph, part, region, gain, model, tolerance, layout, batch, threads, failures, observed
             )
-            if options:
-                found.append(_cheapest(options))
+            try:
+                if options:
+                    found.append(_cheapest(self._fitting(options)))
+            except MemoryLimitError as error:
+                too_large = error
         if found:
             return found
+        if too_large is not None:
+            raise too_large
         if not failures:
             raise DepthError(
                 f"the model needs {model.depth} levels or more slots than any secure parameter set has",

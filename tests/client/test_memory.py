@@ -1,0 +1,39 @@
+"""A limit on the provider's memory: plans within it, or an error that says what the smallest takes."""
+
+from __future__ import annotations
+
+import pytest
+
+import tacit
+from tacit.errors import InvalidParameterError, MemoryLimitError
+from tests.backends.dense import dense, samples
+
+X = samples(60, 8)
+
+
+def test_a_limit_that_is_too_small_is_refused_with_what_it_takes() -> None:
+    graph = dense((8, 6, 3))
+    with pytest.raises(MemoryLimitError, match="10000 bytes") as caught:
+        tacit.protect(graph, calibration=X, memory_bytes=10_000, check=0)
+    assert caught.value.hint
+    wanted = caught.value.wanted_bytes
+    private = tacit.protect(graph, calibration=X, memory_bytes=wanted, check=0)
+    assert private.plan.declaration.cost.memory_bytes <= wanted
+    with pytest.raises(MemoryLimitError):
+        tacit.protect(graph, calibration=X, memory_bytes=wanted - 1, check=0)
+
+
+def test_a_limit_takes_a_smaller_plan_where_there_is_one() -> None:
+    """Of two packings the cheaper one may be the larger one."""
+    graph = dense((30, 3))
+    x = samples(60, 30)
+    plans = tacit.explain(graph, calibration=x, batch=64, protections=("ckks",)).plans
+    sizes = sorted(plan.cost.memory_bytes for plan in plans)
+    kept = tacit.explain(graph, calibration=x, batch=64, protections=("ckks",), memory_bytes=sizes[0]).plans
+    assert [plan.cost.memory_bytes for plan in kept] == [sizes[0]]
+
+
+@pytest.mark.parametrize("wrong", [0, -5, 1.5, "much", True])
+def test_a_bad_limit_is_refused(wrong: object) -> None:
+    with pytest.raises(InvalidParameterError, match="memory_bytes"):
+        tacit.protect(dense((8, 3)), calibration=X, memory_bytes=wrong)
