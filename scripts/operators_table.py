@@ -33,7 +33,7 @@ Under `ckks`, between two dense layers and as the end of a model:
 | affine | part of a linear map that is composed when the model is compiled; costs no level of its own |
 | square, product | exactly, one level |
 | polynomial | approximated on the calibrated interval, within the promised bound |
-| comparison | by compositions of sign polynomials: deep; ties and values close to each other are approximated |
+| comparison | trees: exactly, by digits of codes; the largest of a window: by polynomials for \\|t\\|, in rounds |
 | owner | the owner computes it after decryption, because it holds no secret of the provider |
 | no | refused, by the name of the node; other attributes and other neighbours may run |
 

@@ -97,9 +97,17 @@ def calibrate(
 
 
 def machine_path() -> Path:
-    """Where ``calibrate`` keeps what it found: ``tacit/machine.json`` in the user's cache folder."""
-    home = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(home) if os.path.isabs(home) else Path.home() / ".cache") / "tacit" / "machine.json"
+    """Where ``calibrate`` keeps what it found: ``tacit/machine.json`` in the user's cache folder.
+
+    Raises ``UsageError`` where the user has no folder.
+    """
+    cache = os.environ.get("XDG_CACHE_HOME", "")
+    if os.path.isabs(cache):
+        return Path(cache) / "tacit" / "machine.json"
+    home = os.path.expanduser("~")
+    if not os.path.isabs(home):
+        raise UsageError("this user has no home folder", hint="set `XDG_CACHE_HOME`, or pass `path=`")
+    return Path(home) / ".cache" / "tacit" / "machine.json"
 
 
 def known_machine(path: str | Path | None = None) -> tuple[Machine, str]:
@@ -111,9 +119,9 @@ def known_machine(path: str | Path | None = None) -> tuple[Machine, str]:
     from tacit._native import cpu_path
     from tacit.backends.ckks.calibration import core_id, cpu_name
 
-    place = machine_path() if path is None else Path(path)
     cpu = cpu_name()
     try:
+        place = machine_path() if path is None else Path(path)
         machine = load_machine(place)
     except FileNotFoundError:
         return builtin(cpu), "this machine was not measured: run `tacit about --calibrate`"
@@ -316,9 +324,10 @@ class Private:
         """The primary output for every sample of ``X`` (samples, …), with labels and report.
 
         ``compare``: also runs in the clear, and reports the largest difference (of samples within the bound).
-        ``strict``: samples so close to a threshold of a tree that no error can be promised are an error; otherwise
-        they are marked in ``Answer.within_bound``. ``simulate``: encrypts nothing, runs the compiled program in the
-        clear with the noise that encryption adds, fast enough for whole data sets; the report says so.
+        ``strict``: samples for which no error can be promised, too close to a threshold of a tree or with hidden
+        values out of their ranges (``HiddenRangeError``), are an error; otherwise they are marked in
+        ``Answer.within_bound``. ``simulate``: encrypts nothing, runs the compiled program in the clear with the noise
+        that encryption adds, fast enough for whole data sets; the report says so.
 
         Raises ``DataError`` for NaN, ``ShapeError`` for another shape, ``DataRangeError`` for samples outside the
         calibrated region, and ``PrecisionError`` when a result fails its check; then no number is returned.

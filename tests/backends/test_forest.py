@@ -197,6 +197,14 @@ def test_codes_keep_the_order_of_values_and_thresholds() -> None:
                 assert ((own < threshold) <= (present <= limit)).all()
 
 
+def test_values_that_differ_by_rounding_only_have_codes() -> None:
+    """0.1 + 0.2 is no 0.3: more calibration values between two floats than there are floats."""
+    data = np.repeat([0.3, 0.1 + 0.2, 0.9], 20)[:, None]
+    codes = make_codes(data, np.array([0.0]), np.array([1.2]), bits=8)
+    assert codes.decimals.tolist() == [-1]
+    assert codes.encode(data[:, 0], 0)[-1] > codes.encode(data[:, 0], 0)[0]
+
+
 def test_a_value_off_the_grid_is_refused_before_it_is_encrypted() -> None:
     x = np.column_stack([np.arange(60) % 20, np.random.default_rng(1).normal(size=60)])
     tree = DecisionTreeClassifier(max_depth=2, random_state=0).fit(x, x[:, 0] > 8)

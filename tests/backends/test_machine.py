@@ -33,7 +33,7 @@ from tacit.backends.ckks.ordering import PathStage
 from tacit.backends.ckks.program import Program, SquareStage
 from tacit.backends.ckks.work import QUANTITIES, Caches, Shape, Work
 from tacit.client import Owner, Provider, known_machine, machine_path
-from tacit.errors import DataError
+from tacit.errors import DataError, UsageError
 from tacit.ir.graph import Graph
 from tests.backends.dense import dense, samples
 
@@ -82,6 +82,10 @@ def _no_cache(fields: dict[str, object]) -> None:
     fields["near_words"] = 0
 
 
+def _huge(fields: dict[str, object]) -> None:
+    fields["message_s"] = 10**400
+
+
 def _long_name(fields: dict[str, object]) -> None:
     fields["cpu"] = "x" * 1000
 
@@ -97,6 +101,7 @@ def _long_name(fields: dict[str, object]) -> None:
         _unknown_rate,
         _text,
         _no_cache,
+        _huge,
         _long_name,
     ],
 )
@@ -135,6 +140,16 @@ def test_a_file_that_cannot_be_used_is_told(tmp_path: Path, monkeypatch: pytest.
     told = tacit.explain(dense((8, 3)), calibration=samples(50, 8))
     assert "--calibrate" in str(told)
     assert told.plans[1].details["machine"] == str(machine)
+
+
+def test_a_user_without_a_home_folder_gets_a_built_in_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    machine, note = known_machine()
+    assert machine in (AMD_ZEN5, INTEL_EMERALD_RAPIDS)
+    assert "no home folder" in note
+    with pytest.raises(UsageError):
+        machine_path()
 
 
 def test_rates_between_measured_ones_are_between() -> None:

@@ -194,4 +194,5 @@ def test_deep_pools_promise_what_was_measured() -> None:
     x = images(graph, 300)
     candidate = candidate_of(graph, x, max_error=0.25)
     assert MEASURED_ASSUMPTION in candidate.declaration.assumptions
+    assert candidate.declaration.details["promise"] == "measured"
     assert_matches_reference(graph, images(graph, 4, seed=1), candidate, encrypted=False)

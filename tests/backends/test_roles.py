@@ -302,6 +302,15 @@ def test_plans_that_make_the_owner_allocate_are_refused(compiled: Compiled) -> N
             PublicPlan.from_bytes(cbor2.dumps({**fields, field: value}, canonical=True))
 
 
+def test_plans_of_endless_requests_are_refused() -> None:
+    """No owner is made to encrypt more than a message may hold."""
+    plan = candidate_of(dense((8, 3)), X, layout="throughput").compile().public
+    fields = cbor2.loads(plan.to_bytes())
+    fields["input"]["size"] = 1 << 20
+    with pytest.raises(MalformedMessageError, match="a request of the plan"):
+        PublicPlan.from_bytes(cbor2.dumps(fields, canonical=True))
+
+
 def test_a_plan_of_another_version_is_incompatible(compiled: Compiled) -> None:
     fields = read_cbor(compiled.public.to_bytes())
     with pytest.raises(PeerIncompatibleError):

@@ -14,6 +14,7 @@ import tacit
 from tacit import _native
 from tacit.cli import output
 from tacit.client import known_machine, machine_path
+from tacit.errors import UsageError
 
 __all__ = ["MATURITY", "command"]
 
@@ -71,6 +72,14 @@ def command(
     output.show(view)
 
 
+def _machine_file() -> str:
+    """Where measurements are kept; empty for a user without a folder."""
+    try:
+        return str(machine_path())
+    except UsageError:
+        return ""
+
+
 def collect() -> dict[str, Any]:
     """The facts, in the types that JSON knows."""
     machine, note = known_machine()
@@ -84,7 +93,7 @@ def collect() -> dict[str, Any]:
         "predictions": {
             "machine": str(machine),
             "note": note,
-            "file": str(machine_path()),
+            "file": _machine_file(),
             "measured": machine.to_dict(),
         },
         "libraries": {name: version_of(name) for name in LIBRARIES},

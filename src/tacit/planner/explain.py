@@ -104,7 +104,10 @@ def _promise(plan: Declaration) -> str:
     if not plan.error_bound:
         return "0"
     span = plan.details.get("output_span")
-    return f"<= {plan.error_bound:.2g}" + (f" of answers that span {span:.2g}" if span else "")
+    measured = (
+        ", measured on calibration data, not proven" if plan.details.get("promise") == "measured" else ""
+    )
+    return f"<= {plan.error_bound:.2g}" + (f" of answers that span {span:.2g}" if span else "") + measured
 
 
 def _alternatives(plan: Declaration) -> str:

@@ -55,12 +55,15 @@ class Plan:
 
     def __str__(self) -> str:
         cost = self.declaration.cost
+        measured = (
+            ", measured and not proven" if self.declaration.details.get("promise") == "measured" else ""
+        )
         checked = "" if self.checked_error is None else f" (checked: {self.checked_error:.2g})"
         return (
             f"{self.protection} plan {self.plan_id[:12]}: {self.declaration.variant}, {self.declaration.parameters}; "
             f"{cost.samples} sample{'s' * (cost.samples != 1)} per request in {format_seconds(cost.seconds)}, "
             f"{format_bytes(cost.bytes_up)} up, {format_bytes(cost.bytes_down)} down, "
-            f"keys {format_bytes(cost.key_bytes)}, error <= {self.error_bound:.3g}{checked}"
+            f"keys {format_bytes(cost.key_bytes)}, error <= {self.error_bound:.3g}{measured}{checked}"
         )
 
 

@@ -575,5 +575,6 @@ def _declare(
             "rotations": len(rotations),
             "relinearize": program.relinearize() is not None,
             "owner_tail": tail,
+            **({"promise": "measured"} if observed is not None and not part.is_exact else {}),
         },
     )

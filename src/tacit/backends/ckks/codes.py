@@ -224,10 +224,21 @@ def _grid(values: FloatArray, low: float, high: float, bits: int) -> tuple[int, 
 
 
 def _knots(values: FloatArray, low: float, high: float) -> FloatArray:
-    distinct = np.unique(values)
+    distinct = _apart(np.unique(values), low, high)
     points = np.concatenate([[low], distinct, [high]])
     position = (1 - LINEAR_SHARE) * np.linspace(0.0, 1.0, len(points))
     position = position + LINEAR_SHARE * (points - low) / (high - low)
     knots: FloatArray = np.interp(np.linspace(0.0, 1.0, KNOTS), position, points)
     knots[0], knots[-1] = low, high
     return knots
+
+
+def _apart(values: FloatArray, low: float, high: float) -> FloatArray:
+    """The first of every run of values that differ by rounding only: knots between those would be no different floats.
+
+    ``values``: ascending.
+    """
+    least = max((high - low) * 2.0**-40, 2 * KNOTS * float(np.spacing(max(abs(low), abs(high)))))
+    cells = np.floor((values - low) / least)
+    kept: FloatArray = values[np.concatenate([[True], np.diff(cells) > 1])]
+    return kept

@@ -74,7 +74,7 @@ class Compiled:
             return Compiled(public, model, chain, bytes(fields["salt"]))
         except TacitError:
             raise
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
             raise MalformedMessageError(
                 "the bundle is not valid: a field is missing or of a wrong type"
             ) from error

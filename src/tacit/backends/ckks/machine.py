@@ -7,7 +7,6 @@ as many threads as were measured; between them they are interpolated.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,7 +148,7 @@ def _broken(reason: str) -> DataError:
 def _rate(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise _broken("a rate is not a number")
-    if not (math.isfinite(value) and 0 <= value <= MAX_RATE_S):
+    if not 0 <= value <= MAX_RATE_S:
         raise _broken("a rate is out of range")
     return float(value)
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from tacit.backends.base import Sight
 from tacit.backends.ckks.codes import KNOTS, MAX_BITS, Codes
-from tacit.backends.ckks.envelope import read_cbor
+from tacit.backends.ckks.envelope import MAX_MESSAGE_BYTES, read_cbor
 from tacit.backends.ckks.layout import ColumnLayout, ReplicatedLayout, WindowLayout
 from tacit.backends.ckks.region import Region
 from tacit.errors import (
@@ -290,6 +290,10 @@ def _check(plan: PublicPlan) -> None:
         raise InvalidParameterError(f"the plan asks for more than {MAX_KEY_BYTES} bytes of keys")
     if plan.layout == "latency" and plan.batch > MAX_LATENCY_BATCH:
         raise InvalidParameterError(f"the batch of this layout is at most {MAX_LATENCY_BATCH}")
+    # Half of what the ciphertexts of a request take: c1 could be sent as a seed.
+    ciphertexts = plan.batch if plan.layout == "latency" else plan.input.size
+    if ciphertexts * slots * 2 * sum(plan.log_q) // 8 > MAX_MESSAGE_BYTES:
+        raise InvalidParameterError(f"a request of the plan has more than {MAX_MESSAGE_BYTES} bytes")
     if not 0 <= log2(plan.scale) < sum(plan.log_q) or not 0 <= log2(plan.output_scale) < plan.log_q[0]:
         raise InvalidParameterError("a scale of the plan does not fit its parameters")
     region = plan.region
