@@ -171,6 +171,18 @@ def test_functions_of_every_size(size: float) -> None:
     assert candidate.declaration.error_bound <= 1e-3 * size
 
 
+@pytest.mark.parametrize("layout", ["latency", "throughput"])
+def test_a_function_that_nothing_reads(layout: str) -> None:
+    builder = GraphBuilder("dead")
+    hidden = builder.node("MatMul", builder.input("x", (None, 3)), builder.constant(np.eye(3)))
+    chance = builder.node("Sigmoid", hidden)
+    both = builder.node("Concat", builder.node("Relu", chance), chance, axis=1)
+    kept = builder.node("Slice", both, axes=(1,), starts=(3,), ends=(6,), steps=(1,))
+    graph = builder.finish([builder.node("MatMul", kept, builder.constant(np.ones((3, 1))))])
+    x = samples(40, 3)
+    assert_matches_reference(graph, x[:2], candidate_of(graph, x, layout=layout))
+
+
 def test_an_interval_far_from_zero_is_centred() -> None:
     """exp on [-18, -2] is a polynomial of low degree; on [-18, 18] it would be e^18 large."""
     builder = GraphBuilder("far")

@@ -569,8 +569,9 @@ def _gains(part: Partition, ranges: tuple[_Range, ...]) -> dict[int, FloatArray]
         needed = [inexact[read] for read in node.reads]
         gain = gains.get(made)
         if isinstance(node, Affine):
+            is_last = made == len(part.nodes)
             for read, matrix, wanted in zip(node.reads, node.matrices, needed, strict=True):
-                if wanted:
+                if wanted and (is_last or gain is not None):
                     size = absolute(matrix)
                     count(read, size.toarray() if gain is None else gain @ size)
         elif gain is not None and node.windows is not None:
@@ -589,4 +590,5 @@ def _gains(part: Partition, ranges: tuple[_Range, ...]) -> dict[int, FloatArray]
                 count(b, gain * ranges[a].magnitude)
         elif gain is not None and needed[0]:
             count(node.reads[0], gain * _slope(node, ranges[node.reads[0]]))
-    return {made: gains.get(made, np.zeros((0, 0))) for made in inexact}
+    # A value that nothing reads, as behind a slice that leaves it out, may have any error.
+    return {made: gains.get(made, np.zeros((1, ranges[made].low.size))) for made in inexact}
