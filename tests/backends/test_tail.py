@@ -139,3 +139,16 @@ def test_unbounded_slopes_need_a_range(name: str) -> None:
 def test_a_logarithm_that_may_reach_zero_gets_no_promise(low: float) -> None:
     with pytest.raises(PrecisionError, match="Log"):
         tail_gain(tail("Log"), np.full(WIDTH, low), np.full(WIDTH, 2.0))
+
+
+def test_values_that_may_overflow_get_no_promise() -> None:
+    """exp overflows, and the softmax of infinities is no number."""
+    builder = GraphBuilder("overflow")
+    z = builder.input("z", (None, WIDTH))
+    again = builder.node(
+        "Log", builder.node("Add", builder.node("Exp", z), builder.constant(1.0, public=True))
+    )
+    graph = builder.finish([builder.node("Softmax", again, axis=1)])
+    assert tail_gain(graph, np.full(WIDTH, -9.0), np.full(WIDTH, 9.0)) <= 0.5
+    with pytest.raises(PrecisionError, match="Exp"):
+        tail_gain(graph, np.full(WIDTH, -9.0), np.full(WIDTH, 900.0))

@@ -61,6 +61,10 @@ def tail_gain(tail: Graph, low: FloatArray | None = None, high: FloatArray | Non
     with np.errstate(all="ignore"):
         for node in tail.nodes:
             made = _rule(node)(tail, node, [known[name] for name in node.inputs])
+            if high is not None and not (np.isfinite(made.low) & np.isfinite(made.high)).all():
+                made = _anything(
+                    made.low.shape
+                )  # overflows, or is not bounded: what follows may be no number
             known[node.output] = made
             if np.isinf(made.gain).any():
                 inherited = [culprit[name] for name in node.inputs if name in culprit]
