@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from tacit import _native
-from tacit.backends.ckks.levels import MAX_LOG_QP, chains, moduli
+from tacit.backends.ckks import backend
+from tacit.backends.ckks.levels import MAX_LOG_QP, MAX_SCALE_BITS, Chain, chains, moduli
 from tacit.backends.ckks.noise import NoiseModel
-from tacit.errors import DepthError
+from tacit.errors import DepthError, PrecisionError
+from tests.backends.dense import dense, samples
 
 
 def test_the_security_table_is_that_of_the_core() -> None:
@@ -80,3 +82,19 @@ def test_noise_with_several_special_primes_is_as_modelled(special: list[int]) ->
 def test_running_out_of_primes_ends() -> None:
     with pytest.raises(DepthError, match="primes of 20 bits"):
         moduli(14, (20,) * 40, ())
+
+
+def test_no_larger_ring_is_tried_where_a_full_scale_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Noise at one scale grows with the ring: what fails there fails in every larger one."""
+    tried: list[Chain] = []
+    attempt = backend._tried
+
+    def record(model: object, chain: Chain, layout: str) -> object:
+        tried.append(chain)
+        return attempt(model, chain, layout)
+
+    monkeypatch.setattr(backend, "_tried", record)
+    with pytest.raises(PrecisionError):
+        backend.CkksBackend().candidates(dense((8, 6, 5, 4, 2)), samples(60, 8), max_error=1e-8)
+    full = min(chain.log_n for chain in tried if chain.log_scale >= MAX_SCALE_BITS)
+    assert max(chain.log_n for chain in tried) == full < max(MAX_LOG_QP)

@@ -7,6 +7,7 @@ import pytest
 
 from tacit.backends.ckks.layout import ColumnLayout, ReplicatedLayout, power_of_two
 from tacit.backends.ckks.linear import SlotMap, baby_steps, between, input_layout
+from tacit.backends.ckks.matrix import Matrix, applied
 from tacit.errors import InvalidParameterError
 
 SHAPES = [
@@ -83,3 +84,11 @@ def test_columns_pack_two_samples_a_slot() -> None:
 def test_layouts_that_make_no_sense_are_refused(fields: tuple[int, int, int, int]) -> None:
     with pytest.raises(InvalidParameterError):
         ReplicatedLayout(*fields)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5])
+def test_sparse_and_dense_products_agree(share: float) -> None:
+    rng = np.random.default_rng(0)
+    dense = rng.normal(size=(40, 30)) * (rng.random((40, 30)) < share)
+    vectors = rng.normal(size=(30, 7))
+    assert np.allclose(applied(Matrix(dense), vectors), dense @ vectors)
