@@ -378,6 +378,7 @@ class Private:
             max_error_against_clear=difference,
             comparison_margin=parts[0].report.comparison_margin,
             samples_out_of_bound=int((~within_bound).sum()),
+            measured=parts[0].report.measured,
         )
         return Answer.of(values, labels=labels, report=report, within_bound=within_bound)
 

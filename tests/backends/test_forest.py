@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
+import cbor2
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -203,6 +204,17 @@ def test_values_that_differ_by_rounding_only_have_codes() -> None:
     codes = make_codes(data, np.array([0.0]), np.array([1.2]), bits=8)
     assert codes.decimals.tolist() == [-1]
     assert codes.encode(data[:, 0], 0)[-1] > codes.encode(data[:, 0], 0)[0]
+
+
+def test_pairs_in_the_packing_of_indicators_are_refused() -> None:
+    x = np.column_stack([np.arange(60) % 20, np.random.default_rng(1).normal(size=60)])
+    tree = DecisionTreeClassifier(max_depth=2, random_state=0).fit(x, x[:, 0] > 8)
+    plan = tacit.Provider.from_model(tacit.load(tree), calibration=x, check=0).public_plan()
+    fields = cbor2.loads(plan)
+    fields["codes"]["group"], fields["codes"]["paired"] = 2, True
+    fields["input"]["size"] = sum(fields["codes"]["digits"])
+    with pytest.raises(MalformedMessageError):
+        tacit.Owner(cbor2.dumps(fields, canonical=True))
 
 
 def test_a_value_off_the_grid_is_refused_before_it_is_encrypted() -> None:

@@ -13,6 +13,7 @@ from tacit.backends.ckks.compiled import Compiled
 from tacit.backends.ckks.layout import GridLayout, ReplicatedLayout
 from tacit.backends.ckks.maximum import Maximum, Round, Windows, pooled, shift_of
 from tacit.backends.ckks.partition import partition
+from tacit.backends.ckks.simulation import Simulation
 from tacit.errors import PrecisionError, UnsupportedOpError
 from tacit.ir.builder import GraphBuilder
 from tacit.ir.graph import Graph
@@ -158,6 +159,7 @@ def test_pools_keep_a_proven_promise(layout: str, activation: str | None) -> Non
     x = images(graph, 200)
     candidate = candidate_of(graph, x, layout=layout, max_error=1.0)
     assert MEASURED_ASSUMPTION not in candidate.declaration.assumptions
+    assert not candidate.compile().public.is_measured
     again = Compiled.from_bytes(candidate.compile().to_bytes())
     assert again.program().rotations() == candidate.program.rotations()
     assert_matches_reference(graph, x[:2], candidate, encrypted=False)
@@ -195,4 +197,7 @@ def test_deep_pools_promise_what_was_measured() -> None:
     candidate = candidate_of(graph, x, max_error=0.25)
     assert MEASURED_ASSUMPTION in candidate.declaration.assumptions
     assert candidate.declaration.details["promise"] == "measured"
+    report = Simulation(candidate.compile()).predict(x[:2]).report
+    assert report.measured
+    assert "not proven" in str(report)
     assert_matches_reference(graph, images(graph, 4, seed=1), candidate, encrypted=False)

@@ -22,6 +22,7 @@ class Report:
     holds model and data and was asked to compare. ``comparison_margin``: for models that compare, over half the
     range of a feature: samples farther from every threshold on their way are always within the bound.
     ``samples_out_of_bound``: samples without a promise: too close to a threshold, or with hidden values out of range.
+    ``measured``: ``error_bound`` is the largest error of calibration samples times a margin, not proven.
     ``simulated``: nothing was encrypted; the compiled program ran in the clear with the noise that encryption adds.
     """
 
@@ -36,6 +37,7 @@ class Report:
     max_error_against_clear: float | None = None
     comparison_margin: float | None = None
     samples_out_of_bound: int = 0
+    measured: bool = False
     simulated: bool = False
 
     def __repr__(self) -> str:
@@ -57,6 +59,7 @@ class Report:
             "max_error_against_clear": self.max_error_against_clear,
             "comparison_margin": self.comparison_margin,
             "samples_out_of_bound": self.samples_out_of_bound,
+            "measured": self.measured,
             "simulated": self.simulated,
         }
 
@@ -66,6 +69,7 @@ class Report:
         text = f"{self.samples} samples {how}: {phases}; "
         text += f"{self.bytes_up} bytes up, {self.bytes_down} down"
         text += f"; promised error <= {self.error_bound:.3g}"
+        text += " (measured on calibration data, not proven)" if self.measured else ""
         if self.max_error_against_clear is not None:
             text += f", measured {self.max_error_against_clear:.3g}"
         if self.comparison_margin is not None:
@@ -85,7 +89,8 @@ class Answer(np.ndarray[Any, np.dtype[np.float64]]):
     """The primary output of the model, (samples, …) float64, with ``labels`` and a ``report``.
 
     ``within_bound``: (samples,) whether the promised error bound holds for each sample; all true for models without
-    comparisons. Arithmetic on it gives plain values; the rest belongs to the answer as it was returned.
+    comparisons and hidden ranges, also where the bound is measured and not proven (``report.measured``).
+    Arithmetic on it gives plain values; the rest belongs to the answer as it was returned.
     """
 
     labels: npt.NDArray[Any] | None

@@ -23,7 +23,7 @@ MATURITY = {
     "protection ckks": ("preview", "tested against a slow model and the clear answer; not audited"),
     "ir, importers": (
         "preview",
-        "dense models; convolutions as dense matrices; trees and transformers are refused with a reason",
+        "dense and convolutional networks, branches, trees, kernels; the rest is refused with a reason",
     ),
     "planner": (
         "preview",

@@ -153,6 +153,8 @@ def summary(rows: int, out: pathlib.Path | None, report: Any, *, own: bool) -> s
             f"{report.samples_out_of_bound} rows have no promise: "
             "a value lies too close to a threshold, or hidden values left their ranges"
         )
+    if report.measured:
+        lines.append("the bound is measured on calibration data, not proven")
     if report.simulated:
         lines.append(
             f"nothing was encrypted; error at most {report.error_bound:.2g}, here {report.max_error_against_clear:.2g}"

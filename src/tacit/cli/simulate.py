@@ -68,6 +68,8 @@ def command(
     if equal is not None:
         lines.append(f"{equal} of {int(kept.sum())} labels are those of the clear model")
     lines.append(f"largest error {report.max_error_against_clear:.2g}, promised {report.error_bound:.2g}")
+    if report.measured:
+        lines.append("what is promised is measured on calibration data, not proven")
     if not kept.all():
         lines.append(f"{int((~kept).sum())} rows have no promise and are not counted")
     output.show("\n".join(lines))

@@ -27,7 +27,7 @@ from tacit.backends.ckks.measured import DEGREES, ERROR_MARGIN, lower_measured
 from tacit.backends.ckks.noise import NoiseModel
 from tacit.backends.ckks.partition import Partition, partition
 from tacit.backends.ckks.program import Program
-from tacit.backends.ckks.public import MAX_KEY_BYTES, MAX_LATENCY_BATCH, Flag, PublicPlan
+from tacit.backends.ckks.public import MAX_KEY_BYTES, MAX_LATENCY_BATCH, MEASURED, Flag, PublicPlan
 from tacit.backends.ckks.ranges import Model, Observed, lower, score_range
 from tacit.backends.ckks.region import Region, calibrate
 from tacit.backends.ckks.selection import Selection
@@ -62,8 +62,9 @@ OBSERVED_ASSUMPTION = (
 MAX_FLAG_NOISE = 0.5
 """Of a range flag, whose alarm is at 1 and which calibration samples keep below a quarter."""
 MEASURED_ASSUMPTION = (
-    "ranges of hidden values and the error of polynomials are measured on calibration data, not proven: the largest "
-    f"error of these samples times {ERROR_MARGIN} is promised for samples like them; noise of ciphertexts is bounded"
+    "ranges of hidden values and the error of polynomials are "
+    f"{MEASURED}: the largest error of these samples times {ERROR_MARGIN} is promised for samples like them; noise of "
+    "ciphertexts is bounded"
 )
 TOLERANCES = (1e-4, 1e-3, 1e-2, 3e-2, 0.1, 0.3)
 """Errors that are tried in turn when none is asked for, over the range of the calibrated scores."""

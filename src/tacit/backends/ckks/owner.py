@@ -195,6 +195,7 @@ class Owner:
             error_bound=plan.error_bound,
             comparison_margin=plan.margin,
             samples_out_of_bound=int((~within_bound).sum()),
+            measured=plan.is_measured,
         )
         labels = None if label is None else outputs[label]
         return Answer.of(values, labels=labels, report=report, within_bound=within_bound)

@@ -29,7 +29,7 @@ from tacit.errors import (
 from tacit.ir.graph import Graph
 from tacit.ir.text import from_text, to_text
 
-__all__ = ["MAX_LATENCY_BATCH", "PLAN_VERSION", "Flag", "PublicPlan"]
+__all__ = ["MAX_LATENCY_BATCH", "MEASURED", "PLAN_VERSION", "Flag", "PublicPlan"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -44,6 +44,8 @@ MAX_TAIL_TEXT = 1 << 22
 MAX_RANK = 8
 MAX_LATENCY_BATCH = 64
 """Most samples, one ciphertext each, that a request in latency packing carries."""
+MEASURED = "measured on calibration data, not proven"
+"""Words in the assumption of a plan whose error bound is the largest error of calibration samples times a margin."""
 MAX_KEY_BYTES = 1 << 32
 """Evaluation keys that a plan may ask an owner to make: 4 GiB."""
 
@@ -122,6 +124,11 @@ class PublicPlan:
     def scores(self) -> int:
         """Decrypted values that the tail takes."""
         return self.output.size - (self.doubt is not None)
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether the error bound is measured and not proven."""
+        return any(MEASURED in line for line in self.assumptions)
 
     @property
     def needs_keys(self) -> bool:
@@ -317,6 +324,8 @@ def _check(plan: PublicPlan) -> None:
         raise ModelError("the tail of the plan holds a constant that is not public")
     if region.codes is not None and region.codes.features != plan.features:
         raise ShapeError("the codes of the plan do not fit its input shape")
+    if region.codes is not None and region.codes.paired != isinstance(plan.input, ColumnLayout):
+        raise InvalidParameterError("the codes of the plan do not fit its layout")
     if sum(value.features for value in plan.tail.inputs) != plan.scores:
         raise ShapeError("the tail of the plan does not take what the program gives")
     if any(value.shape[:1] != (None,) or value.dtype != "float64" for value in plan.tail.inputs):

@@ -97,6 +97,7 @@ class Simulation:
             error_bound=plan.error_bound,
             comparison_margin=plan.margin,
             samples_out_of_bound=int((~within_bound).sum()),
+            measured=plan.is_measured,
             simulated=True,
         )
         return Answer.of(
