@@ -302,6 +302,16 @@ def test_plans_that_make_the_owner_allocate_are_refused(compiled: Compiled) -> N
             PublicPlan.from_bytes(cbor2.dumps({**fields, field: value}, canonical=True))
 
 
+def test_forgotten_keys_compute_nothing(provider: Provider) -> None:
+    owner = Owner(provider.public_plan())
+    name = provider.load_keys(owner.evaluation_keys())
+    provider.forget_keys("no name")
+    assert provider.run(owner.encrypt(X[:1]))
+    provider.forget_keys(name)
+    with pytest.raises(MissingKeyError):
+        provider.run(owner.encrypt(X[:1]))
+
+
 def test_plans_of_endless_requests_are_refused() -> None:
     """No owner is made to encrypt more than a message may hold."""
     plan = candidate_of(dense((8, 3)), X, layout="throughput").compile().public

@@ -17,6 +17,7 @@ from tacit.backends.base import Cost, Declaration, Sight
 from tacit.backends.ckks.bound import worst_noise
 from tacit.backends.ckks.compiled import Compiled
 from tacit.backends.ckks.costs import predict
+from tacit.backends.ckks.envelope import MAX_MESSAGE_BYTES
 from tacit.backends.ckks.flag import flag_noise
 from tacit.backends.ckks.forest import Forest, import_forest
 from tacit.backends.ckks.forest_search import plan_forest
@@ -356,7 +357,7 @@ class CkksBackend:
                     else min(batch, MAX_LATENCY_BATCH)
                 )
                 cost = predict(program, chain, q, batch=carried, threads=threads, machine=self.machine)
-                if cost.key_bytes > MAX_KEY_BYTES:
+                if cost.key_bytes > MAX_KEY_BYTES or cost.bytes_up > MAX_MESSAGE_BYTES:
                     continue
                 declaration = _declare(part, chain, program, cost, error * gain, observed)
                 options.append(

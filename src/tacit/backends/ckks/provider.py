@@ -94,7 +94,8 @@ class Provider:
     def forget_keys(self, key_id: str) -> None:
         """Drops an owner's keys by the name that ``load_keys`` returned; unknown names are ignored."""
         with self._lock:
-            self._engines.pop(bytes.fromhex(key_id), None)
+            for name in [name for name in self._engines if name.hex() == key_id]:
+                del self._engines[name]
 
     def run(self, request: bytes) -> bytes:
         """The response to one request: reads it, computes on ciphertexts, writes the result.
