@@ -272,6 +272,16 @@ def test_equal_votes_go_to_the_first_class() -> None:
         assert (simulated.labels == private.clear(rows[tied]).labels)[simulated.within_bound].all()
 
 
+def test_leaves_of_one_comparison_do_not_cancel() -> None:
+    """Stumps on a grid: the doubt, and the score of a tree with equal leaves, are constants and still encrypted."""
+    x = np.random.default_rng(0).integers(0, 9, (80, 2)).astype(np.float64)
+    stump = DecisionTreeClassifier(max_depth=1, random_state=0).fit(x, x[:, 0] > 4)
+    with tacit.protect(stump, calibration=x, batch=64, check=0) as private:
+        answer = private.predict(x[:64], compare=True)
+    assert answer.within_bound.all()
+    assert answer.report.max_error_against_clear <= answer.report.error_bound
+
+
 def _is_inside(private: tacit.Private, row: FloatArray) -> bool:
     assert private.owner is not None
     try:

@@ -24,12 +24,22 @@ def command(
     max_error: Annotated[
         float | None, typer.Option(help="Largest error that the answers may have.", show_default=False)
     ] = None,
+    memory_bytes: Annotated[
+        int | None,
+        typer.Option(help="Memory that the provider may take, in bytes.", show_default=False),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Say for each protection who sees what, what it assumes and costs, or why it is refused."""
     known = None if calibration is None else read_samples(calibration)
     with output.progress("planning"):
-        explanation = tacit.explain(tacit.load(model), calibration=known, batch=batch, max_error=max_error)
+        explanation = tacit.explain(
+            tacit.load(model),
+            calibration=known,
+            batch=batch,
+            max_error=max_error,
+            memory_bytes=memory_bytes,
+        )
     if json:
         output.document(explanation.to_dict())
     else:

@@ -57,6 +57,10 @@ def command(
             show_default=False,
         ),
     ] = None,
+    memory_bytes: Annotated[
+        int | None,
+        typer.Option(help="Memory that the provider may take, in bytes.", show_default=False),
+    ] = None,
     simulate: Annotated[
         bool, typer.Option("--simulate", help="Encrypt nothing: run the plan in the clear, with its noise.")
     ] = False,
@@ -76,6 +80,8 @@ def command(
     if protection != "clear":
         plan["calibration"] = known
     trial = {} if check is None else {"check": check}
+    if memory_bytes is not None:
+        trial["memory_bytes"] = memory_bytes
     with output.progress("simulating" if simulate else "predicting") as bar:
         graph = tacit.load(model)
         if simulate:

@@ -25,6 +25,7 @@ from tacit.backends.ckks.layout import ColumnLayout, power_of_two
 from tacit.backends.ckks.levels import MAX_LOG_QP, MAX_SCALE_BITS, Chain, chains, moduli, schedule
 from tacit.backends.ckks.machine import INTEL_EMERALD_RAPIDS, Machine
 from tacit.backends.ckks.measured import DEGREES, ERROR_MARGIN, lower_measured
+from tacit.backends.ckks.memory import without_maps
 from tacit.backends.ckks.noise import NoiseModel
 from tacit.backends.ckks.partition import Partition, partition
 from tacit.backends.ckks.program import Program
@@ -144,7 +145,7 @@ class CkksCandidate:
             sights=self.declaration.sights,
             assumptions=self.declaration.assumptions,
         )
-        return Compiled(public, self.model, chain, salt)
+        return Compiled(public, self.model, chain, salt, program.keeps_maps)
 
 
 class CkksBackend:
@@ -229,7 +230,8 @@ class CkksBackend:
                                 threads,
                                 layouts,
                                 self.machine,
-                            )
+                            ),
+                            threads,
                         ),
                         data,
                     )
@@ -241,18 +243,28 @@ class CkksBackend:
                 problem = error
         raise problem or DepthError("no chain was tried")
 
-    def _fitting(self, options: Sequence[CkksCandidate]) -> list[CkksCandidate]:
-        """The options within the limit of memory. Raises ``MemoryLimitError`` where there is none among some."""
+    def _fitting(self, options: Sequence[CkksCandidate], threads: int) -> list[CkksCandidate]:
+        """The options within the limit of memory, with maps encoded for every request where nothing else fits.
+
+        Raises ``MemoryLimitError`` where none of some is.
+        """
         limit = self.memory_bytes
         fitting = [o for o in options if limit is None or o.declaration.cost.memory_bytes <= limit]
-        if options and not fitting:
-            least = min(option.declaration.cost.memory_bytes for option in options)
-            raise MemoryLimitError(
-                f"no plan fits into {limit} bytes of the provider's memory: the smallest takes {least}",
-                wanted_bytes=least,
-                hint="allow more memory, a larger max_error, or fewer samples in a request",
-            )
-        return fitting
+        if fitting or not options:
+            return fitting
+        smaller = []
+        for o in options:
+            leaner = without_maps(o.program, o.chain, o.declaration, o.batch, threads, self.machine)
+            smaller.append(replace(o, program=leaner[0], declaration=leaner[1]))
+        fitting = [o for o in smaller if limit is None or o.declaration.cost.memory_bytes <= limit]
+        if fitting:
+            return fitting
+        least = min(option.declaration.cost.memory_bytes for option in (*options, *smaller))
+        raise MemoryLimitError(
+            f"no plan fits into {limit} bytes of the provider's memory: the smallest takes {least}",
+            wanted_bytes=least,
+            hint="allow more memory, a larger max_error, or fewer samples in a request",
+        )
 
     def _named(self, candidates: Sequence[CkksCandidate], data: FloatArray) -> Sequence[CkksCandidate]:
         """The candidates with the machine that their seconds are of, and the range of the answers in ``data``."""
@@ -295,7 +307,7 @@ class CkksBackend:
             )
             try:
                 if options:
-                    found.append(_cheapest(self._fitting(options)))
+                    found.append(_cheapest(self._fitting(options, threads)))
             except MemoryLimitError as error:
                 too_large = error
         if found:

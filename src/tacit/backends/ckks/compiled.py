@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -28,12 +28,16 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Compiled:
-    """``salt``: opens the plan's commitment to the model; secret like the weights."""
+    """``salt``: opens the plan's commitment to the model; secret like the weights.
+
+    ``keeps_maps``: as in ``Program``; it is the provider's own business and not in the public plan.
+    """
 
     public: PublicPlan
     model: Model | Selection
     chain: Chain
     salt: bytes
+    keeps_maps: bool = True
 
     def __repr__(self) -> str:
         return f"<Compiled {self.public!r}>"
@@ -43,10 +47,11 @@ class Compiled:
         q, _ = moduli(self.chain.log_n, self.chain.log_q, self.chain.log_p)
         codes = self.public.region.codes
         if isinstance(self.model, Selection) and codes is not None:
-            return schedule_forest(self.model, self.chain, q, self.public.layout, codes)
+            stages = schedule_forest(self.model, self.chain, q, self.public.layout, codes)
+            return replace(stages, keeps_maps=self.keeps_maps)
         if isinstance(self.model, Selection):
             raise MalformedMessageError("the bundle is not valid: its forest has no codes")
-        return schedule(self.model, self.chain, q, self.public.layout)
+        return replace(schedule(self.model, self.chain, q, self.public.layout), keeps_maps=self.keeps_maps)
 
     def to_bytes(self) -> bytes:
         """Plan, weights and salt: the provider's secret."""
@@ -56,6 +61,7 @@ class Compiled:
                 "plan": self.public.to_bytes(),
                 "salt": self.salt,
                 "rescale_last": self.chain.rescale_last,
+                "keeps_maps": self.keeps_maps,
                 **_model_to_fields(self.model),
             },
         )
@@ -71,7 +77,7 @@ class Compiled:
                 public.log_n, public.log_q, public.log_p, public.log_scale, bool(fields["rescale_last"])
             )
             _check_shapes(model, public)
-            return Compiled(public, model, chain, bytes(fields["salt"]))
+            return Compiled(public, model, chain, bytes(fields["salt"]), bool(fields["keeps_maps"]))
         except TacitError:
             raise
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:

@@ -59,6 +59,7 @@ def predict(
     keys = [meter.shape(level) for level in key_levels(program)]
     key_words = sum(shape.key_words for shape in keys)
     meter.resident = float(key_words + meter.model_words + inputs * 2 * (program.level + 1) * meter.n)
+    meter.running = True
     executor.run([meter.fresh(program.level, program.scale) for _ in range(inputs)])
     one = machine.at(1)
     fresh, result = (

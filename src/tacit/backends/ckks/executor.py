@@ -85,7 +85,10 @@ class Engine(Protocol):
 
 
 class Executor:
-    """A program with its diagonals and biases encoded once, for many runs. Immutable after construction."""
+    """A program with its diagonals and biases encoded once, for many runs. Immutable after construction.
+
+    Where the program does not keep its maps, each is encoded when its stage runs and dropped after it.
+    """
 
     def __init__(self, program: Program, engine: Engine) -> None:
         self.program = program
@@ -100,9 +103,8 @@ class Executor:
         """Encodes what a stage needs for registers of the given scales. Returns the scale of its result."""
         engine, scale = self.engine, scales[0]
         if isinstance(stage, MapStage):
-            self.maps[position] = engine.linear_map(
-                stage.map.diagonals, level=stage.level, scale=stage.scale, baby=stage.map.baby
-            )
+            if self.program.keeps_maps:
+                self.maps[position] = _encoded(engine, stage)
             scale = scale * stage.scale / (engine.q[stage.level] if stage.rescale else 1.0)
             if stage.map.bias.any():
                 level = stage.level - 1 if stage.rescale else stage.level
@@ -222,7 +224,9 @@ class _Run:
     def _map(self, position: int, stage: MapStage, ct: Ciphertext) -> Ciphertext:
         engine = self.engine
         ct = engine.drop_level(ct, stage.level) if ct.level > stage.level else ct
-        result = engine.linear(ct, self._maps[position], rescale=stage.rescale)
+        encoded = self._maps[position] if self.program.keeps_maps else _encoded(engine, stage)
+        result = engine.linear(ct, encoded, rescale=stage.rescale)
+        del encoded
         if stage.map.folds:
             result = engine.rotate_sum(result, stage.map.folds)
         if stage.map.real_part:
@@ -321,6 +325,11 @@ class _Run:
         base = engine.drop_level(ct, level + 1)
         factor = scale * engine.q[level + 1] / base.scale
         return _relabel(engine.rescale(engine.mul_const(base, constant, scale=factor)), scale)
+
+
+def _encoded(engine: Engine, stage: MapStage) -> Any:
+    """The diagonals of a map as plaintexts."""
+    return engine.linear_map(stage.map.diagonals, level=stage.level, scale=stage.scale, baby=stage.map.baby)
 
 
 def _relabel(ct: Ciphertext, scale: float) -> Ciphertext:

@@ -59,6 +59,8 @@ class MeteredMap:
     giants: int
     level: int
     scale: float
+    words: int = 0
+    """To be given back after use, of maps that are not kept."""
 
 
 class Meter:
@@ -67,7 +69,8 @@ class Meter:
     ``machine``: whose seconds; by default always the same one, so that what is chosen by them is chosen everywhere.
     ``resident``: words of keys and encoded diagonals that the program goes through between two uses of the same ones.
     ``model_words``: of the plaintexts that were encoded so far; ``cleartext_bytes``: of what they were encoded from.
-    ``ledger``: of the ciphertexts that ``fresh`` and the operations made.
+    ``ledger``: of the ciphertexts that ``fresh`` and the operations made, and of maps that are not kept.
+    ``running``: whether maps are made while a request waits: they take time, and memory until they were used.
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class Meter:
         self.cleartext_bytes = 0
         self.ledger = Ledger()
         self.seconds = 0.0
+        self.running = False
         self._rates = machine.at(threads)
         self._known: dict[tuple[object, ...], float] = {}
 
@@ -121,9 +125,16 @@ class Meter:
     ) -> MeteredMap:
         babies = len({k % baby for k in diagonals} - {0})
         giants = len({k - k % baby for k in diagonals} - {0})
-        self.model_words += len(diagonals) * (level + 1 + self.specials) * self.n
+        rows = level + 1 + self.specials
+        words = len(diagonals) * rows * self.n
         self.cleartext_bytes += sum(diagonal.nbytes for diagonal in diagonals.values())
-        return MeteredMap(len(diagonals), babies, giants, level, scale)
+        if not self.running:
+            self.model_words += words
+            return MeteredMap(len(diagonals), babies, giants, level, scale)
+        one = Shape(self.log_n, rows, 0, 1, self.machine.caches, self.resident)
+        self.spend(len(diagonals) * self.machine.at(1).of(one.encode()))
+        self.ledger.add(words)
+        return MeteredMap(len(diagonals), babies, giants, level, scale, words)
 
     def note_bound(self, ct: MeteredCiphertext, bound: FloatArray | float) -> MeteredCiphertext:
         return ct
@@ -226,7 +237,7 @@ class Meter:
         # The sums of all giant steps over Q·P are there at once.
         sums = 2 * (giants + 1) * (ct.level + 1 + self.specials) * self.n
         self.ledger.add(sums)
-        self.ledger.add(-sums)
+        self.ledger.add(-sums - linear_map.words)
         scale = ct.scale * linear_map.scale
         return self.fresh(ct.level - 1, scale / self.q[ct.level]) if rescale else self.fresh(ct.level, scale)
 

@@ -174,7 +174,11 @@ def run_votes(engine: Engine, stage: VoteStage, leaves: Sequence[Ciphertext]) ->
     reference = leaves[0].scale
     weights = stage.weights * (reference / np.array([leaf.scale for leaf in leaves]))
     dropped = [_dropped(engine, leaf, stage.level).with_scale(reference) for leaf in leaves]
-    sums = engine.linear_combinations(dropped, weights, scale=stage.scale * engine.q[stage.level] / reference)
+    scale = stage.scale * engine.q[stage.level] / reference
+    # Leaves of one comparison, x and 1 - x, cancel where their weights are equal, and an encryption of a constant is
+    # transparent. One unit more moves a result by about one unit of its scale, hundreds of times less than rounding.
+    weights[:, 0] += 1 / scale
+    sums = engine.linear_combinations(dropped, weights, scale=scale)
     return [
         engine.note_bound(engine.add_const(engine.rescale(ct).with_scale(stage.scale), float(c)), float(high))
         for ct, c, high in zip(sums, stage.constant, stage.bound, strict=True)

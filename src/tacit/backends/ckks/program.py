@@ -179,6 +179,7 @@ class Program:
     A register is a list of ciphertexts: one in latency packing, one for each element in throughput packing.
     ``level``, ``scale``: of the input ciphertexts. ``output_scale``: of the results, which are at level 0.
     ``reads``: for each stage the registers that it reads; empty for a chain, where each reads what the one before made.
+    ``keeps_maps``: whether diagonals stay encoded between requests, which takes memory, or not, which takes time.
     """
 
     stages: tuple[Stage, ...]
@@ -188,6 +189,7 @@ class Program:
     scale: float
     output_scale: float
     reads: tuple[tuple[int, ...], ...] = ()
+    keeps_maps: bool = True
 
     @property
     def flag(self) -> FlagStage | None:
