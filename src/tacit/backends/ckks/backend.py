@@ -420,7 +420,7 @@ def _lowered(part: Partition, region: Region, tolerance: float, observed: Observ
     )
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=12)
 def _tried(model: Model, chain: Chain, layout: str) -> tuple[Program, float | None]:
     """A program and its noise, ``None`` where values could wrap around a modulus."""
     q, p = moduli(chain.log_n, chain.log_q, chain.log_p)
