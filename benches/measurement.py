@@ -113,13 +113,10 @@ def machine() -> dict[str, object]:
         )
     except OSError:
         pass
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=RESULTS.parent,
-    ).stdout.strip()
+    commit = _git("rev-parse", "--short=12", "HEAD")
+    # Rows that were saved before do not make a measurement another one.
+    if _git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)benches/results"):
+        commit += "-dirty"
     return {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
         "cpu_model": model,
@@ -128,6 +125,13 @@ def machine() -> dict[str, object]:
         "python": platform.python_version(),
         "commit": commit or "unknown",
     }
+
+
+def _git(*arguments: str) -> str:
+    """What git prints in this checkout; empty outside of one."""
+    return subprocess.run(
+        ["git", *arguments], capture_output=True, text=True, check=False, cwd=RESULTS.parent
+    ).stdout.strip()
 
 
 def arguments(
