@@ -33,7 +33,7 @@ __all__ = ["MAX_LATENCY_BATCH", "MEASURED", "PLAN_VERSION", "Flag", "PublicPlan"
 
 FloatArray = npt.NDArray[np.float64]
 
-PLAN_VERSION = 1
+PLAN_VERSION = 2
 MAX_PLAN_BYTES = 1 << 27
 MAX_FEATURES = 1 << 20
 MAX_TAIL_NODES = 256
