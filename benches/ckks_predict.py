@@ -51,6 +51,7 @@ class Roles:
             calibration=task.calibration,
             batch=task.batch,
             max_error=task.max_error,
+            measured=task.measured,
             check=0,
             threads=threads,
         )

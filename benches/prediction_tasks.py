@@ -37,6 +37,7 @@ class Problem:
     labels: NDArray[np.int64] | None = None
     batch: int = 1
     max_error: float | None = None
+    measured: bool = False
     checked: tuple[int, int]
     layers: tuple[Layer, ...] | None = None
     inputs: Array | None = None
@@ -113,6 +114,7 @@ def _trained_elsewhere(checked: tuple[int, int]) -> Problem:
         labels=data.test_labels,
         checked=checked,
         max_error=CNTK_ERROR,
+        measured=True,
         source=f"{data.source}, unmodified file",
     )
 

@@ -242,16 +242,22 @@ def main() -> int:
         task = problem(options.task)
         model, calibration, batch = task.model, task.calibration, task.batch
         max_error = options.max_error or task.max_error
-        samples = task.samples
+        samples, measured = task.samples, task.measured
     else:
         if options.calibration is None:
             parser.error("--onnx needs --calibration")
         model, batch, max_error = options.onnx, options.batch, options.max_error
         calibration = np.load(options.calibration, allow_pickle=False)
-        samples = calibration
+        samples, measured = calibration, False
     start = time.perf_counter()
     provider = tacit.Provider.from_model(
-        model, calibration=calibration, batch=batch, max_error=max_error, check=0, threads=options.threads
+        model,
+        calibration=calibration,
+        batch=batch,
+        max_error=max_error,
+        measured=measured,
+        check=0,
+        threads=options.threads,
     )
     plan, compiled = provider.plan, Compiled.from_bytes(provider.to_bytes())
     if plan is None:

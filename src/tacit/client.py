@@ -144,15 +144,17 @@ def explain(
     max_error: float | None = None,
     protections: Sequence[str] = PROTECTIONS,
     memory_bytes: int | None = None,
+    measured: bool = False,
     threads: int | None = None,
 ) -> Explanation:
     """The price list: for each protection who sees what, seconds, bytes, memory, precision, or why it is refused.
 
     ``calibration``: (samples, features), numbers like those to come; ``ckks`` needs them to promise an error bound.
+    ``memory_bytes``, ``measured``: as for ``protect``.
     """
     graph = load(model)
     found = survey(
-        [_backend(name, memory_bytes) for name in protections],
+        [_backend(name, memory_bytes, measured) for name in protections],
         graph,
         _calibration(graph, calibration),
         batch=_batch(batch),
@@ -176,6 +178,7 @@ def protect(
     max_error: float | None = None,
     check: int = CHECKED_SAMPLES,
     memory_bytes: int | None = None,
+    measured: bool = False,
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Private:
@@ -185,6 +188,7 @@ def protect(
     ``max_error``: largest absolute error of the primary output; ``None`` takes what the plan can promise.
     ``check``: calibration samples that are encrypted and held against the clear model before this returns; 0 trusts
     the plan unseen. ``memory_bytes``: what the provider may take, as the plan predicts it; ``None`` for any.
+    ``measured``: whether a bound that is measured on the calibration data will do where none can be proven.
     Raises ``PrecisionError``, ``DepthError`` or ``MemoryLimitError`` when no parameter set does it; the hint says what
     to change; and ``PlanCheckError`` when a sample of the check breaks the promise.
     """
@@ -193,7 +197,9 @@ def protect(
     count = _check(check)
     graph = load(model)
     report("plan", 0.1)
-    plan, compiled = _compile(graph, protection, calibration, batch, max_error, threads, memory_bytes)
+    plan, compiled = _compile(
+        graph, protection, calibration, batch, max_error, threads, memory_bytes, measured
+    )
     if compiled is None:
         report("ready", 1.0)
         return Private(graph, plan, owner=None, provider=None)
@@ -214,6 +220,7 @@ def simulate(
     calibration: npt.ArrayLike | None = None,
     batch: int | None = 1,
     max_error: float | None = None,
+    measured: bool = False,
     compare: bool = True,
     strict: bool = True,
     threads: int | None = None,
@@ -228,7 +235,7 @@ def simulate(
     report = progress or (lambda phase, done: None)
     report("plan", 0.0)
     graph = load(model)
-    plan, compiled = _compile(graph, "ckks", calibration, batch, max_error, threads)
+    plan, compiled = _compile(graph, "ckks", calibration, batch, max_error, threads, measured=measured)
     if compiled is None:
         raise InternalError("a plan under `ckks` was not compiled")
     private = Private(graph, plan, owner=None, provider=None, compiled=compiled, progress=progress)
@@ -256,6 +263,7 @@ class Provider(CkksProvider):
         max_error: float | None = None,
         check: int = CHECKED_SAMPLES,
         memory_bytes: int | None = None,
+        measured: bool = False,
         threads: int | None = None,
     ) -> Provider:
         """Compiles a model for owners elsewhere. Raises as ``protect`` does.
@@ -264,7 +272,9 @@ class Provider(CkksProvider):
         away: no key of an owner is ever here. With 0 no secret key is made at all.
         """
         count, graph = _check(check), load(model)
-        plan, compiled = _compile(graph, protection, calibration, batch, max_error, threads, memory_bytes)
+        plan, compiled = _compile(
+            graph, protection, calibration, batch, max_error, threads, memory_bytes, measured
+        )
         if compiled is None:
             raise InvalidParameterError(f"`{protection}` has no provider of its own: nothing is protected")
         provider = cls(compiled, threads=_threads(threads), plan=plan)
@@ -434,10 +444,11 @@ def _compile(
     max_error: float | None,
     threads: int | None,
     memory_bytes: int | None = None,
+    measured: bool = False,
 ) -> tuple[Plan, Compiled | None]:
     """The cheapest plan under a protection and, where there is one, the compiled model."""
     found = survey(
-        [_backend(protection, memory_bytes)],
+        [_backend(protection, memory_bytes, measured)],
         graph,
         _calibration(graph, calibration),
         batch=_batch(1 if batch is None else batch),
@@ -483,7 +494,11 @@ def _tried(
     return replace(plan, checked_samples=trial.samples, checked_error=trial.max_error)
 
 
-def _backend(name: object, memory_bytes: int | None = None) -> Backend:
+def _backend(name: object, memory_bytes: int | None = None, measured: bool = False) -> Backend:
+    if type(measured) is not bool:
+        raise InvalidParameterError(
+            f"the 'measured' parameter must be True or False. Got {type(measured).__name__} instead."
+        )
     if memory_bytes is not None and (type(memory_bytes) is not int or memory_bytes < 1):
         raise InvalidParameterError(
             f"the 'memory_bytes' parameter must be an integer >= 1. Got {memory_bytes!r} instead."
@@ -499,7 +514,7 @@ def _backend(name: object, memory_bytes: int | None = None) -> Backend:
         from tacit.backends.ckks.backend import CkksBackend
 
         machine, note = known_machine()
-        return CkksBackend(machine, note=note, memory_bytes=memory_bytes)
+        return CkksBackend(machine, note=note, memory_bytes=memory_bytes, measured=measured)
     raise InvalidParameterError(
         f"the 'protection' parameter must be one of {', '.join(PROTECTIONS)}. Got '{name}' instead."
     )

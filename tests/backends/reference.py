@@ -21,11 +21,17 @@ FloatArray = npt.NDArray[np.float64]
 
 
 def candidate_of(
-    graph: Graph, calibration: FloatArray, *, layout: str = "latency", max_error: float | None = None
+    graph: Graph,
+    calibration: FloatArray,
+    *,
+    layout: str = "latency",
+    max_error: float | None = None,
+    measured: bool = False,
 ) -> CkksCandidate:
     """The backend's candidate of one packing."""
     kind = layout == "throughput"
-    found = CkksBackend().candidates(graph, calibration, batch=64 if kind else 4, max_error=max_error)
+    backend = CkksBackend(measured=measured)
+    found = backend.candidates(graph, calibration, batch=64 if kind else 4, max_error=max_error)
     return next(c for c in found if isinstance(c.program.input, ColumnLayout) == kind)
 
 

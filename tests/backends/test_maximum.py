@@ -194,7 +194,10 @@ def test_blocks_that_repeat_hold_the_same_polynomials(which: int) -> None:
 def test_deep_pools_promise_what_was_measured() -> None:
     graph = pools(blocks=2)
     x = images(graph, 300)
-    candidate = candidate_of(graph, x, max_error=0.25)
+    with pytest.raises(PrecisionError) as refused:
+        candidate_of(graph, x, max_error=0.25)
+    assert "measured=True" in (refused.value.hint or "")
+    candidate = candidate_of(graph, x, max_error=0.25, measured=True)
     assert MEASURED_ASSUMPTION in candidate.declaration.assumptions
     assert candidate.declaration.details["promise"] == "measured"
     report = Simulation(candidate.compile()).predict(x[:2]).report

@@ -28,6 +28,9 @@ def command(
         int | None,
         typer.Option(help="Memory that the provider may take, in bytes.", show_default=False),
     ] = None,
+    measured: Annotated[
+        bool, typer.Option("--measured", help="Where no bound can be proven, take one that is measured.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Say for each protection who sees what, what it assumes and costs, or why it is refused."""
@@ -39,6 +42,7 @@ def command(
             batch=batch,
             max_error=max_error,
             memory_bytes=memory_bytes,
+            measured=measured,
         )
     if json:
         output.document(explanation.to_dict())

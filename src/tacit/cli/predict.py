@@ -61,6 +61,9 @@ def command(
         int | None,
         typer.Option(help="Memory that the provider may take, in bytes.", show_default=False),
     ] = None,
+    measured: Annotated[
+        bool, typer.Option("--measured", help="Where no bound can be proven, take one that is measured.")
+    ] = False,
     simulate: Annotated[
         bool, typer.Option("--simulate", help="Encrypt nothing: run the plan in the clear, with its noise.")
     ] = False,
@@ -78,8 +81,8 @@ def command(
         check_writable(out)
     plan: dict[str, Any] = {"batch": len(samples) if batch is None else batch, "max_error": max_error}
     if protection != "clear":
-        plan["calibration"] = known
-    trial = {} if check is None else {"check": check}
+        plan |= {"calibration": known, "measured": measured}
+    trial: dict[str, Any] = {} if check is None else {"check": check}
     if memory_bytes is not None:
         trial["memory_bytes"] = memory_bytes
     with output.progress("simulating" if simulate else "predicting") as bar:

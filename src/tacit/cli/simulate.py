@@ -30,6 +30,9 @@ def command(
     max_error: Annotated[
         float | None, typer.Option(help="Largest error that the answers may have.", show_default=False)
     ] = None,
+    measured: Annotated[
+        bool, typer.Option("--measured", help="Where no bound can be proven, take one that is measured.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Compare simulated encrypted answers for every row of DATA with the clear ones: know accuracy before paying."""
@@ -41,7 +44,14 @@ def command(
     with output.progress("simulating") as bar:
         graph = tacit.load(model)
         answer = tacit.simulate(
-            graph, samples, calibration=known, batch=batch, max_error=max_error, strict=False, progress=bar
+            graph,
+            samples,
+            calibration=known,
+            batch=batch,
+            max_error=max_error,
+            measured=measured,
+            strict=False,
+            progress=bar,
         )
         with tacit.protect(graph, "clear") as plain:
             clear = plain.predict(samples)

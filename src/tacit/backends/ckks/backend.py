@@ -153,6 +153,7 @@ class CkksBackend:
 
     ``machine``: whose seconds are predicted; ``note``: why it is not the one at hand, shown with the price.
     ``memory_bytes``: largest memory of the provider that a plan may take, as predicted; ``None`` for any.
+    ``measured``: whether an error that is measured on the calibration data may be promised where none is proven.
     """
 
     name = "ckks"
@@ -163,10 +164,12 @@ class CkksBackend:
         *,
         note: str = "",
         memory_bytes: int | None = None,
+        measured: bool = False,
     ) -> None:
         self.machine = machine
         self.note = note
         self.memory_bytes = memory_bytes
+        self.measured = measured
 
     def candidates(
         self,
@@ -199,7 +202,7 @@ class CkksBackend:
         gain = tail_gain(part.tail, low - room, high + room)
         sources: list[Observed | None] = [None]
         kinks = any(activation.kind in FITTED for activation in part.activations)
-        if forest is None and part.activations and (part.is_exact or kinks):
+        if forest is None and part.activations and (part.is_exact or (kinks and self.measured)):
             sources.append(Observed(data[:CALIBRATION_SAMPLES]))
         if max_error is not None:
             if not np.isfinite(max_error) or max_error <= 0:
@@ -241,6 +244,9 @@ class CkksBackend:
                 )
             except (PrecisionError, DepthError, MemoryLimitError) as error:
                 problem = error
+        if kinks and not self.measured and isinstance(problem, PrecisionError | DepthError):
+            hint = f"{problem.hint}; or take a bound that is measured and not proven: `measured=True`"
+            raise type(problem)(str(problem), hint=hint)
         raise problem or DepthError("no chain was tried")
 
     def _fitting(self, options: Sequence[CkksCandidate], threads: int) -> list[CkksCandidate]:
