@@ -39,10 +39,15 @@ Row = dict[str, Any]
 def newest(rows: Iterable[Row], *, by_shape: bool) -> list[Row]:
     """The last row of each task and system, in the order of their first appearance.
 
-    ``by_shape``: rows of another shape or number of threads are rows of their own; else the shape is what a plan chose.
+    ``by_shape``: rows of another shape or number of threads are rows of their own, those of the task's last day; else
+    the shape is what a plan chose.
     """
+    rows = list(rows)
+    day = {row["task"]: row.get("date", "") for row in sorted(rows, key=lambda row: str(row.get("date", "")))}
     last: dict[tuple[object, ...], Row] = {}
     for row in rows:
+        if by_shape and row.get("date", "") != day[row["task"]]:
+            continue
         shape = (row.get("shape"), row.get("threads", 1)) if by_shape else ()
         last[row["task"], row["system"].split(" ")[0], *shape] = row
     return list(last.values())
