@@ -83,6 +83,7 @@ def test_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "shape": "2^13 L3 dnum3",
         "system": "seal in tenseal",
         "note": "absent: not installed",
+        "date": "2026-01-02",
     }
     lines = "\n".join(json.dumps(line) for line in (row, newer, absent))
     (results / "ckks_ops.jsonl").write_text(lines, encoding="utf-8")
