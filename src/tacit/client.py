@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import datetime
-import math
-import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -16,26 +12,29 @@ import numpy as np
 import numpy.typing as npt
 
 from tacit.backends.answer import Answer, Report
-from tacit.backends.base import Backend
 from tacit.backends.ckks.compiled import Compiled
-from tacit.backends.ckks.machine import Machine, builtin
-from tacit.backends.ckks.machine import load as load_machine
-from tacit.backends.ckks.machine import save as save_machine
+from tacit.backends.ckks.machine import Machine
 from tacit.backends.ckks.owner import Owner
-from tacit.backends.ckks.provider import Provider as CkksProvider
 from tacit.backends.ckks.public import PublicPlan
 from tacit.backends.ckks.simulation import Simulation
-from tacit.backends.ckks.trial import hold_trial
-from tacit.backends.clear import ClearBackend
-from tacit.errors import InternalError, InvalidParameterError, ShapeError, TacitError, UsageError
+from tacit.errors import InternalError, UsageError
 from tacit.ir.graph import Graph
 from tacit.ir.interpret import interpret
 from tacit.planner.choose import survey
 from tacit.planner.explain import Explanation
 from tacit.planner.plan import Plan
+from tacit.roles.arguments import (
+    checked_batch,
+    checked_calibration,
+    checked_check,
+    checked_max_error,
+    checked_threads,
+)
+from tacit.roles.compilation import CHECKED_SAMPLES, PROTECTIONS, backend_of, compile_model, load, tried
+from tacit.roles.machine import Progress, calibrate
+from tacit.roles.provider import Provider
 
 __all__ = [
-    "PROTECTIONS",
     "Answer",
     "Explanation",
     "Machine",
@@ -47,93 +46,10 @@ __all__ = [
     "Report",
     "calibrate",
     "explain",
-    "known_machine",
     "load",
-    "machine_path",
     "protect",
     "simulate",
 ]
-
-PROTECTIONS = ("clear", "ckks")
-"""Protections that this version runs."""
-
-CHECKED_SAMPLES = 3
-"""Calibration samples that a plan is tried on, encrypted, before it is handed out."""
-
-Progress = Callable[[str, float], None]
-"""Called with the name of a phase and the part of it that is done, 0 to 1."""
-
-
-def load(model: str | Path | bytes | Graph | object) -> Graph:
-    """The graph of a model: a path to an ONNX file, its bytes, a fitted scikit-learn estimator, or a graph as it is.
-
-    Raises ``ModelError`` for what cannot be read and ``UnsupportedOpError`` for an operator that Tacit does not run.
-    """
-    if isinstance(model, Graph):
-        return model
-    from tacit.importers import load as load_model
-
-    graph: Graph = load_model(model)
-    return graph
-
-
-def calibrate(
-    *, threads: int | None = None, path: str | Path | None = None, progress: Progress | None = None
-) -> Machine:
-    """Measures this machine in some seconds and keeps what it found, so that predicted seconds are of this machine.
-
-    ``threads``: measured besides one thread. ``path``: of the file, by default ``machine_path()``. Plans that are made
-    from then on are chosen and priced by it. Raises ``OSError`` where the file cannot be written.
-    """
-    from tacit.backends.ckks.calibration import measure
-
-    machine = measure(
-        threads=_threads(threads),
-        today=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
-        progress=progress or (lambda phase, done: None),
-    )
-    save_machine(machine, machine_path() if path is None else Path(path))
-    return machine
-
-
-def machine_path() -> Path:
-    """Where ``calibrate`` keeps what it found: ``tacit/machine.json`` in the user's cache folder.
-
-    Raises ``UsageError`` where the user has no folder.
-    """
-    cache = os.environ.get("XDG_CACHE_HOME", "")
-    if os.path.isabs(cache):
-        return Path(cache) / "tacit" / "machine.json"
-    home = os.path.expanduser("~")
-    if not os.path.isabs(home):
-        raise UsageError("this user has no home folder", hint="set `XDG_CACHE_HOME`, or pass `path=`")
-    return Path(home) / ".cache" / "tacit" / "machine.json"
-
-
-def known_machine(path: str | Path | None = None) -> tuple[Machine, str]:
-    """The machine whose seconds are predicted, and a note: why it is not the one at hand, empty if it is.
-
-    What ``calibrate`` kept, if that was this processor, instruction set and build of the core; else one that comes
-    with Tacit.
-    """
-    from tacit._native import cpu_path
-    from tacit.backends.ckks.calibration import core_id, cpu_name
-
-    cpu = cpu_name()
-    try:
-        place = machine_path() if path is None else Path(path)
-        machine = load_machine(place)
-    except FileNotFoundError:
-        return builtin(cpu), "this machine was not measured: run `tacit about --calibrate`"
-    except (TacitError, OSError) as error:
-        reason = str(error) if isinstance(error, TacitError) else f"`{place}` cannot be read"
-        return builtin(cpu), f"{reason}: run `tacit about --calibrate`"
-    if (machine.cpu, machine.cpu_path, machine.core) != (cpu, cpu_path(), core_id()):
-        return builtin(cpu), (
-            f"what was measured is of another machine or build ({machine.cpu}, {machine.cpu_path}, "
-            f"{machine.core}): run `tacit about --calibrate`"
-        )
-    return machine, ""
 
 
 def explain(
@@ -154,16 +70,16 @@ def explain(
     """
     graph = load(model)
     found = survey(
-        [_backend(name, memory_bytes, measured) for name in protections],
+        [backend_of(name, memory_bytes, measured) for name in protections],
         graph,
-        _calibration(graph, calibration),
-        batch=_batch(batch),
-        max_error=_max_error(max_error),
-        threads=_threads(threads),
+        checked_calibration(graph, calibration),
+        batch=checked_batch(batch),
+        max_error=checked_max_error(max_error),
+        threads=checked_threads(threads),
     )
     return Explanation(
         model=graph.name,
-        batch=_batch(batch),
+        batch=checked_batch(batch),
         plans=tuple(candidate.declaration for candidate in found.candidates),
         refusals=found.refusals,
     )
@@ -194,21 +110,21 @@ def protect(
     """
     report = progress or (lambda phase, done: None)
     report("read the model", 0.0)
-    count = _check(check)
+    count = checked_check(check)
     graph = load(model)
     report("plan", 0.1)
-    plan, compiled = _compile(
+    plan, compiled = compile_model(
         graph, protection, calibration, batch, max_error, threads, memory_bytes, measured
     )
     if compiled is None:
         report("ready", 1.0)
         return Private(graph, plan, owner=None, provider=None)
     report("encode the model", 0.4)
-    provider = Provider(compiled, threads=_threads(threads), plan=plan)
+    provider = Provider(compiled, threads=checked_threads(threads), plan=plan)
     report("make keys", 0.6)
-    owner = Owner(provider.public_plan(), threads=_threads(threads))
+    owner = Owner(provider.public_plan(), threads=checked_threads(threads))
     provider.load_keys(owner.evaluation_keys())
-    plan = _tried(graph, plan, compiled, owner, provider, calibration, count, report)
+    plan = tried(graph, plan, compiled, owner, provider, calibration, count, report)
     report("ready", 1.0)
     return Private(graph, plan, owner=owner, provider=provider, compiled=compiled, progress=progress)
 
@@ -235,55 +151,11 @@ def simulate(
     report = progress or (lambda phase, done: None)
     report("plan", 0.0)
     graph = load(model)
-    plan, compiled = _compile(graph, "ckks", calibration, batch, max_error, threads, measured=measured)
+    plan, compiled = compile_model(graph, "ckks", calibration, batch, max_error, threads, measured=measured)
     if compiled is None:
         raise InternalError("a plan under `ckks` was not compiled")
     private = Private(graph, plan, owner=None, provider=None, compiled=compiled, progress=progress)
     return private.predict(X, compare=compare, strict=strict, simulate=True)
-
-
-class Provider(CkksProvider):
-    """The provider's role on its own: a model, evaluation keys of any number of owners, and nothing that decrypts.
-
-    ``plan``: the decision with its declaration, where this object was made from a model; ``None`` from a bundle.
-    """
-
-    def __init__(self, bundle: bytes | Compiled, *, threads: int = 1, plan: Plan | None = None) -> None:
-        super().__init__(bundle, threads=threads)
-        self.plan = plan
-
-    @classmethod
-    def from_model(
-        cls,
-        model: object,
-        *,
-        protection: str = "ckks",
-        calibration: npt.ArrayLike | None = None,
-        batch: int | None = 1,
-        max_error: float | None = None,
-        check: int = CHECKED_SAMPLES,
-        memory_bytes: int | None = None,
-        measured: bool = False,
-        threads: int | None = None,
-    ) -> Provider:
-        """Compiles a model for owners elsewhere. Raises as ``protect`` does.
-
-        ``check``: the plan is tried on so many of the calibration samples, under a key that is made for it and thrown
-        away: no key of an owner is ever here. With 0 no secret key is made at all.
-        """
-        count, graph = _check(check), load(model)
-        plan, compiled = _compile(
-            graph, protection, calibration, batch, max_error, threads, memory_bytes, measured
-        )
-        if compiled is None:
-            raise InvalidParameterError(f"`{protection}` has no provider of its own: nothing is protected")
-        provider = cls(compiled, threads=_threads(threads), plan=plan)
-        if count:
-            owner = Owner(provider.public_plan(), threads=_threads(threads))
-            key_id = provider.load_keys(owner.evaluation_keys())
-            provider.plan = _tried(graph, plan, compiled, owner, provider, calibration, count)
-            provider.forget_keys(key_id)
-        return provider
 
 
 class Private:
@@ -434,147 +306,3 @@ class Private:
             max_error_against_clear=0.0,
         )
         return Answer.of(values, labels=None if label is None else outputs[label], report=report)
-
-
-def _compile(
-    graph: Graph,
-    protection: str,
-    calibration: npt.ArrayLike | None,
-    batch: int | None,
-    max_error: float | None,
-    threads: int | None,
-    memory_bytes: int | None = None,
-    measured: bool = False,
-) -> tuple[Plan, Compiled | None]:
-    """The cheapest plan under a protection and, where there is one, the compiled model."""
-    found = survey(
-        [_backend(protection, memory_bytes, measured)],
-        graph,
-        _calibration(graph, calibration),
-        batch=_batch(1 if batch is None else batch),
-        max_error=_max_error(max_error),
-        threads=_threads(threads),
-    )
-    candidate = found.of(protection)
-    compiled = candidate.compile()
-    is_compiled = isinstance(compiled, Compiled)
-    plan = Plan(
-        protection=protection,
-        plan_id=compiled.public.plan_id if is_compiled else graph.digest(),
-        model=graph.name,
-        declaration=candidate.declaration,
-        max_error=max_error,
-    )
-    return plan, compiled if is_compiled else None
-
-
-def _tried(
-    graph: Graph,
-    plan: Plan,
-    compiled: Compiled,
-    owner: Owner,
-    provider: Provider,
-    calibration: npt.ArrayLike | None,
-    count: int,
-    report: Progress = lambda phase, done: None,
-) -> Plan:
-    """The plan with what its trial showed. Raises ``PlanCheckError``."""
-    data = _calibration(graph, calibration)
-    if not count or data is None:
-        return plan
-    trial = hold_trial(
-        graph,
-        compiled,
-        owner,
-        provider,
-        data,
-        count=count,
-        progress=lambda done: report("check the plan", 0.8 + 0.2 * done),
-    )
-    return replace(plan, checked_samples=trial.samples, checked_error=trial.max_error)
-
-
-def _backend(name: object, memory_bytes: int | None = None, measured: bool = False) -> Backend:
-    if type(measured) is not bool:
-        raise InvalidParameterError(
-            f"the 'measured' parameter must be True or False. Got {type(measured).__name__} instead."
-        )
-    if memory_bytes is not None and (type(memory_bytes) is not int or memory_bytes < 1):
-        raise InvalidParameterError(
-            f"the 'memory_bytes' parameter must be an integer >= 1. Got {memory_bytes!r} instead."
-        )
-    if not isinstance(name, str):
-        raise InvalidParameterError(
-            f"the 'protection' parameter must be one of {', '.join(PROTECTIONS)}. Got {type(name).__name__} instead.",
-            hint="name data as `calibration=…`",
-        )
-    if name == "clear":
-        return ClearBackend()
-    if name == "ckks":
-        from tacit.backends.ckks.backend import CkksBackend
-
-        machine, note = known_machine()
-        return CkksBackend(machine, note=note, memory_bytes=memory_bytes, measured=measured)
-    raise InvalidParameterError(
-        f"the 'protection' parameter must be one of {', '.join(PROTECTIONS)}. Got '{name}' instead."
-    )
-
-
-def _batch(batch: int) -> int:
-    if isinstance(batch, bool) or not isinstance(batch, int) or not 1 <= batch <= 1 << 24:
-        raise InvalidParameterError(
-            f"the 'batch' parameter must be an integer from 1 to {1 << 24}. Got {batch!r} instead."
-        )
-    return batch
-
-
-def _check(check: int) -> int:
-    if isinstance(check, bool) or not isinstance(check, int) or not 0 <= check <= 1 << 16:
-        raise InvalidParameterError(
-            f"the 'check' parameter must be an integer from 0 to {1 << 16}. Got {check!r} instead."
-        )
-    return check
-
-
-def _max_error(max_error: float | None) -> float | None:
-    if max_error is None:
-        return None
-    if isinstance(max_error, bool) or not isinstance(max_error, (int, float)) or not 0 < max_error < math.inf:
-        raise InvalidParameterError(
-            f"the 'max_error' parameter must be > 0 and finite. Got {max_error!r} instead."
-        )
-    return max_error
-
-
-def _threads(threads: int | None) -> int:
-    if threads is None:
-        import os
-
-        return max(1, min(8, len(os.sched_getaffinity(0))))
-    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= 1024:
-        raise InvalidParameterError(
-            f"the 'threads' parameter must be an integer from 1 to 1024. Got {threads!r} instead."
-        )
-    return threads
-
-
-def _calibration(graph: Graph, calibration: Any) -> npt.NDArray[np.float64] | None:
-    """Calibration data as (samples, features…) float64, checked against the graph's only input."""
-    if calibration is None:
-        return None
-    if len(graph.inputs) != 1:
-        names = ", ".join(f"`{value.name}`" for value in graph.inputs)
-        raise ShapeError(
-            f"`ckks` takes a model with one input. Got {len(graph.inputs)} instead: {names}.",
-            hint="export the model with one input that holds all features side by side, and split it inside",
-        )
-    from tacit.ir.interpret import bind_inputs
-
-    _, bound = bind_inputs(graph, np.asarray(calibration))
-    array: npt.NDArray[np.float64] = bound[graph.inputs[0].name].astype(np.float64)
-    if len(array) < 2:
-        raise ShapeError(
-            f"calibration data must hold at least two samples. Got {len(array)} instead.",
-            hint="give some hundred samples like those to come (in a shell `--calibration`)",
-        )
-    return array

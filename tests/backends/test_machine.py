@@ -32,9 +32,10 @@ from tacit.backends.ckks.meter import Meter
 from tacit.backends.ckks.ordering import PathStage
 from tacit.backends.ckks.program import Program, SquareStage
 from tacit.backends.ckks.work import QUANTITIES, Caches, Shape, Work
-from tacit.client import Owner, Provider, known_machine, machine_path
+from tacit.client import Owner, Provider
 from tacit.errors import DataError, UsageError
 from tacit.ir.graph import Graph
+from tacit.roles.machine import known_machine, machine_path
 from tests.backends.dense import dense, samples
 
 WITHIN = 1.3

@@ -16,6 +16,7 @@ from tacit.backends.ckks.ranges import Model, ScaledAffine
 from tacit.backends.ckks.trial import Trial, hold_trial
 from tacit.errors import InvalidParameterError, PlanCheckError
 from tacit.ir.graph import Graph
+from tacit.roles import provider as provider_role
 from tests.backends.dense import dense, samples
 from tests.backends.reference import candidate_of
 
@@ -96,14 +97,15 @@ def test_a_core_that_computes_wrong_is_refused(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_protect_hands_out_no_plan_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    compile_model = client._compile
+    compile_model = client.compile_model
 
     def broken(*arguments: object) -> object:
         plan, compiled = compile_model(*arguments)  # type: ignore[arg-type]
         return plan, with_step(compiled, 1.1)
 
     graph = dense((8, 6, 3), "Sigmoid")
-    monkeypatch.setattr(client, "_compile", broken)
+    monkeypatch.setattr(client, "compile_model", broken)
+    monkeypatch.setattr(provider_role, "compile_model", broken)
     with pytest.raises(PlanCheckError):
         tacit.protect(graph, calibration=X)
     with pytest.raises(PlanCheckError):

@@ -23,9 +23,13 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "backends": (*GROUND, "ir"),
     "backends.ckks": (*GROUND, "ir", "ckks"),
     "planner": (*GROUND, "ir", "backends.base"),
-    "client": MODEL,
-    "stories": (*MODEL, "client", ""),
-    "cli": (*MODEL, "client", "stories", ""),
+    "net": GROUND,
+    "roles": MODEL,
+    "client": (*MODEL, "roles"),
+    "remote": (*MODEL, "net", "roles"),
+    "service": (*MODEL, "net", "roles"),
+    "stories": (*MODEL, "net", "roles", "client", "remote", "service", ""),
+    "cli": (*MODEL, "net", "roles", "client", "remote", "service", "stories", ""),
     "__main__": ("cli",),
 }
 

@@ -13,8 +13,8 @@ from rich.table import Table
 import tacit
 from tacit import _native
 from tacit.cli import output
-from tacit.client import known_machine, machine_path
 from tacit.errors import UsageError
+from tacit.roles.machine import known_machine, machine_path
 
 __all__ = ["MATURITY", "command"]
 
