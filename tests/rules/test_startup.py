@@ -19,6 +19,14 @@ HEAVY = (
     "rich",
     "typer",
     "matplotlib",
+    "cryptography",
+    "grpc",
+    "httpx",
+    "opentelemetry",
+    "polars",
+    "prometheus_client",
+    "starlette",
+    "uvicorn",
 )
 LIMIT_S = 0.3
 RUNS = 7

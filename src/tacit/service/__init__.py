@@ -1,0 +1,1 @@
+"""The provider's endpoint: models, keys and predictions over HTTPS."""
