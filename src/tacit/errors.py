@@ -11,6 +11,7 @@ TacitError                       base; ``code`` (stable), ``hint`` (what to do);
 │   │   ├── LevelError           operands of levels that do not fit, or no level left
 │   │   ├── ScaleError           operands of scales that do not fit
 │   │   └── MissingKeyError      an evaluation key that the operation needs is not there
+│   ├── KeyFileError             a file of keys: permissions, passphrase, damage
 │   └── InsecureParameterError   parameters understood and refused
 ├── PlanError
 │   ├── NoAdmissiblePlanError    ``reasons``: one line per protection tried
@@ -20,9 +21,20 @@ TacitError                       base; ``code`` (stable), ``hint`` (what to do);
 │   ├── DepthError               the graph is deeper than any secure parameter set allows
 │   └── MemoryLimitError         no plan fits into the provider's memory: ``wanted_bytes``
 ├── PeerError
+│   ├── ConnectError             no way to the other party: name, network, connection lost
+│   │   └── TlsError             the secured connection: certificate expired, for another host, of an unknown CA
+│   ├── PeerTimeoutError         no answer in time
+│   ├── AccessDeniedError        who asks is not known there, or may not do this
+│   ├── BusyError                full or draining: ``retry_after_s``
+│   ├── QuotaError               more than the other party stores for one client, or at all
+│   ├── NotServedError           a model or plan that the other party does not have, or no longer
+│   ├── ClockSkewError           the clocks of both sides differ too much: ``skew_s``
+│   ├── PlanChangedError         the provider offers other plans than those that the owner's keys are for
+│   ├── PlanRefusedError         a plan that would not protect the owner as asked: ``findings``
 │   ├── PeerIncompatibleError    version, parameters or plan differ
 │   └── PeerMisbehavedError      a message that no honest peer sends
-│       └── MalformedMessageError  truncated, tampered, non-canonical or oversized bytes
+│       ├── MalformedMessageError  truncated, tampered, non-canonical or oversized bytes
+│       └── ReplayError          a message that came before
 └── InternalError                a bug of ours; says so and asks for a report
 """
 
@@ -31,6 +43,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 __all__ = [
+    "AccessDeniedError",
+    "BusyError",
+    "ClockSkewError",
+    "ConnectError",
     "DataError",
     "DataRangeError",
     "DepthError",
@@ -38,21 +54,29 @@ __all__ = [
     "InsecureParameterError",
     "InternalError",
     "InvalidParameterError",
+    "KeyFileError",
     "LevelError",
     "MalformedMessageError",
     "MemoryLimitError",
     "MissingKeyError",
     "ModelError",
     "NoAdmissiblePlanError",
+    "NotServedError",
     "PeerError",
     "PeerIncompatibleError",
     "PeerMisbehavedError",
+    "PeerTimeoutError",
+    "PlanChangedError",
     "PlanCheckError",
     "PlanError",
+    "PlanRefusedError",
     "PrecisionError",
+    "QuotaError",
+    "ReplayError",
     "ScaleError",
     "ShapeError",
     "TacitError",
+    "TlsError",
     "UnsupportedOpError",
     "UsageError",
 ]
@@ -137,6 +161,12 @@ class MissingKeyError(InvalidParameterError):
     code = "missing-key"
 
 
+class KeyFileError(UsageError):
+    """A file of keys cannot be used: readable by others, damaged, or sealed by another passphrase."""
+
+    code = "key-file"
+
+
 class InsecureParameterError(UsageError):
     """Parameters that were understood and refused because they fall short of 128 bit security."""
 
@@ -207,6 +237,81 @@ class PeerError(TacitError):
     code = "peer"
 
 
+class ConnectError(PeerError):
+    """There is no way to the other party: its name, the network, or a connection that was lost."""
+
+    code = "connect"
+
+
+class TlsError(ConnectError):
+    """No secured connection: a certificate that expired, is for another host, or of an authority that is unknown."""
+
+    code = "tls"
+
+
+class PeerTimeoutError(PeerError):
+    """The other party did not answer in time, or dropped work whose deadline had passed."""
+
+    code = "peer-timeout"
+
+
+class AccessDeniedError(PeerError):
+    """The other party does not know who asks, or does not allow it."""
+
+    code = "access-denied"
+
+
+class BusyError(PeerError):
+    """The other party is full or about to end; ``retry_after_s``: when it expects room, if it says so."""
+
+    code = "busy"
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None, hint: str = "") -> None:
+        super().__init__(message, hint=hint or "try again later")
+        self.retry_after_s = retry_after_s
+
+
+class QuotaError(PeerError):
+    """More than the other party stores for one client, or at all."""
+
+    code = "quota"
+
+
+class NotServedError(PeerError):
+    """A model or plan that the other party does not have, or has no longer."""
+
+    code = "not-served"
+
+
+class ClockSkewError(PeerError):
+    """The clocks of both sides differ too much; ``skew_s``: seconds by which the client's is ahead."""
+
+    code = "clock-skew"
+
+    def __init__(self, message: str, *, skew_s: float = 0.0, hint: str = "") -> None:
+        super().__init__(
+            message,
+            hint=hint or "set both clocks by the network (NTP); a clock that lags hides replayed messages",
+        )
+        self.skew_s = skew_s
+
+
+class PlanChangedError(PeerError):
+    """The provider offers other plans than those that the owner's keys were made for."""
+
+    code = "plan-changed"
+
+
+class PlanRefusedError(PeerError):
+    """A plan that was understood and refused: it would not protect the owner as asked; ``findings`` says why."""
+
+    code = "plan-refused"
+
+    def __init__(self, message: str, *, findings: tuple[str, ...] = (), hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.findings = findings
+
+
 class PeerIncompatibleError(PeerError):
     """Version, parameters or plan of the other party differ."""
 
@@ -231,6 +336,12 @@ class MalformedMessageError(PeerMisbehavedError):
         super().__init__(
             message, hint=hint or "ask the sender for the same bytes again, and check the channel"
         )
+
+
+class ReplayError(PeerMisbehavedError):
+    """A message that came before, or is older than the time for which messages are remembered."""
+
+    code = "replay"
 
 
 class InternalError(TacitError):

@@ -42,11 +42,35 @@ class Owner:
     """
 
     def __init__(self, public_plan: bytes | PublicPlan, *, threads: int = 1) -> None:
+        self._begin(public_plan, threads)
+        self._secret = SecretKey.generate(self._params)
+        self._key_id = secrets.token_bytes(16)
+
+    @classmethod
+    def restore(cls, public_plan: bytes | PublicPlan, secret: bytes, *, threads: int = 1) -> Owner:
+        """The owner whose ``reveal_secret`` gave ``secret``; requests that were open then stay unanswered.
+
+        Raises as the constructor does, ``MalformedMessageError`` for damaged bytes, and ``PeerIncompatibleError`` for
+        the secret of another plan.
+        """
+        owner = cls.__new__(cls)
+        owner._begin(public_plan, threads)
+        fields = open_envelope(secret, "secret")
+        key_id, body = fields.get("key"), fields.get("body")
+        if set(fields) != {"plan", "key", "body"} or not isinstance(key_id, bytes) or len(key_id) != 16:
+            raise MalformedMessageError("the secret lacks a field or has one too many")
+        if fields["plan"] != bytes.fromhex(owner.plan.plan_id):
+            raise PeerIncompatibleError("the secret key was made for another plan")
+        if not isinstance(body, bytes):
+            raise MalformedMessageError("the secret key is not a byte string")
+        owner._secret = SecretKey.from_bytes(owner._params, body)
+        owner._key_id = key_id
+        return owner
+
+    def _begin(self, public_plan: bytes | PublicPlan, threads: int) -> None:
         plan = PublicPlan.from_bytes(public_plan) if not isinstance(public_plan, PublicPlan) else public_plan
         self.plan = plan
         self._params = Parameters.from_literal(plan.log_n, plan.log_q, plan.log_p, log_scale=plan.log_scale)
-        self._secret = SecretKey.generate(self._params)
-        self._key_id = secrets.token_bytes(16)
         self._threads = threads
         self._pending: dict[bytes, tuple[int, float, int]] = {}
         self.key_bytes = 0
@@ -77,10 +101,24 @@ class Owner:
         self.key_bytes = len(message)
         return message
 
+    def reveal_secret(self) -> bytes:
+        """The secret key and its name, unprotected, for a key store of the owner: ``restore`` reads them.
+
+        Whoever has these bytes reads every request and every answer of this owner.
+        """
+        return seal(
+            "secret",
+            {
+                "plan": bytes.fromhex(self.plan.plan_id),
+                "key": self._key_id,
+                "body": self._secret.reveal_bytes(),
+            },
+        )
+
     def __reduce__(self) -> NoReturn:
         raise UsageError(
             "an owner holds a secret key: it is neither copied nor pickled",
-            hint="send what `evaluation_keys()` and `encrypt(X)` return",
+            hint="send what `evaluation_keys()` and `encrypt(X)` return; `reveal_secret()` is for a key store",
         )
 
     def batches(self, X: npt.ArrayLike) -> Iterator[FloatArray]:
