@@ -26,7 +26,10 @@ TacitError                       base; ``code`` (stable), ``hint`` (what to do);
 │   ├── PeerTimeoutError         no answer in time
 │   ├── AccessDeniedError        who asks is not known there, or may not do this
 │   ├── BusyError                full or draining: ``retry_after_s``
+│   │   └── RateLimitError       too many requests of one client: ``retry_after_s``
 │   ├── QuotaError               more than the other party stores for one client, or at all
+│   │   └── StoreFullError       the other party's store has no room now
+│   ├── OffsetError              a piece of an upload that does not continue it: ``offset``
 │   ├── NotServedError           a model or plan that the other party does not have, or no longer
 │   ├── ClockSkewError           the clocks of both sides differ too much: ``skew_s``
 │   ├── PlanChangedError         the provider offers other plans than those that the owner's keys are for
@@ -62,6 +65,7 @@ __all__ = [
     "ModelError",
     "NoAdmissiblePlanError",
     "NotServedError",
+    "OffsetError",
     "PeerError",
     "PeerIncompatibleError",
     "PeerMisbehavedError",
@@ -72,9 +76,11 @@ __all__ = [
     "PlanRefusedError",
     "PrecisionError",
     "QuotaError",
+    "RateLimitError",
     "ReplayError",
     "ScaleError",
     "ShapeError",
+    "StoreFullError",
     "TacitError",
     "TlsError",
     "UnsupportedOpError",
@@ -271,10 +277,32 @@ class BusyError(PeerError):
         self.retry_after_s = retry_after_s
 
 
+class RateLimitError(BusyError):
+    """One client asks more often than it may; ``retry_after_s``: when it may ask again."""
+
+    code = "rate-limit"
+
+
 class QuotaError(PeerError):
     """More than the other party stores for one client, or at all."""
 
     code = "quota"
+
+
+class StoreFullError(QuotaError):
+    """The other party's store has no room now: its disk is full, or what it holds is in use."""
+
+    code = "store-full"
+
+
+class OffsetError(PeerError):
+    """A piece of an upload that does not continue what is there; ``offset``: where it goes on, in bytes."""
+
+    code = "upload-offset"
+
+    def __init__(self, message: str, *, offset: int = 0, hint: str = "") -> None:
+        super().__init__(message, hint=hint or "ask for the offset, and continue from there")
+        self.offset = offset
 
 
 class NotServedError(PeerError):
