@@ -26,7 +26,8 @@ TacitError                       base; ``code`` (stable), ``hint`` (what to do);
 │   ├── PeerTimeoutError         no answer in time
 │   ├── AccessDeniedError        who asks is not known there, or may not do this
 │   ├── BusyError                full or draining: ``retry_after_s``
-│   │   └── RateLimitError       too many requests of one client: ``retry_after_s``
+│   │   ├── RateLimitError       too many requests of one client: ``retry_after_s``
+│   │   └── WorkerLostError      the process that computed the request ended
 │   ├── QuotaError               more than the other party stores for one client, or at all
 │   │   └── StoreFullError       the other party's store has no room now
 │   ├── OffsetError              a piece of an upload that does not continue it: ``offset``
@@ -85,6 +86,7 @@ __all__ = [
     "TlsError",
     "UnsupportedOpError",
     "UsageError",
+    "WorkerLostError",
 ]
 
 
@@ -281,6 +283,12 @@ class RateLimitError(BusyError):
     """One client asks more often than it may; ``retry_after_s``: when it may ask again."""
 
     code = "rate-limit"
+
+
+class WorkerLostError(BusyError):
+    """The process that computed the request ended before it answered; another one takes its place."""
+
+    code = "worker-lost"
 
 
 class QuotaError(PeerError):

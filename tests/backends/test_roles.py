@@ -67,9 +67,7 @@ def reachable(root: object) -> list[object]:
 def test_the_provider_holds_nothing_that_decrypts(provider: Provider, owner: Owner) -> None:
     provider.run(owner.encrypt(X[:1]))
     held = reachable(provider)
-    assert (
-        any(isinstance(item, _native.Evaluator) for item in reachable(provider._engines)) or len(held) > 100
-    )
+    assert any(isinstance(item, _native.Evaluator) for item in reachable(provider._keys)) or len(held) > 100
     assert not any(isinstance(item, _native.SecretKey | Owner) for item in held)
     assert any(isinstance(item, _native.SecretKey) for item in reachable(owner)), "the search finds keys"
 
@@ -94,6 +92,34 @@ def test_a_bundle_is_the_provider_again(provider: Provider, owner: Owner) -> Non
     assert again.public_plan() == provider.public_plan()
     again.load_keys(owner.evaluation_keys())
     assert owner.decrypt(again.run(owner.encrypt(X[:2]))).shape == (2, 3)
+
+
+def test_keys_that_the_caller_keeps(provider: Provider, owner: Owner) -> None:
+    """A service keeps keys by their owner: the name inside a message chooses nothing."""
+    other = Owner(provider.public_plan())
+    before = set(provider._keys)
+    own, foreign = (provider.read_keys(role.evaluation_keys()) for role in (owner, other))
+    assert set(provider._keys) == before and own.memory_bytes > 0
+    assert owner.decrypt(provider.run(owner.encrypt(X[:2]), keys=own)).shape == (2, 3)
+    with pytest.raises(MissingKeyError):
+        provider.run(owner.encrypt(X[:1]), keys=foreign)
+
+
+def test_a_checkpoint_ends_a_run(compiled: Compiled, provider: Provider, owner: Owner) -> None:
+    """It is called before every stage, and what it raises passes through."""
+    keys, stages = provider.read_keys(owner.evaluation_keys()), len(compiled.program().stages)
+    calls: list[int] = []
+    provider.run(owner.encrypt(X[:1]), keys=keys, checkpoint=lambda: calls.append(1))
+    assert len(calls) == stages
+
+    def stop_at_the_last() -> None:
+        calls.append(1)
+        if len(calls) == 2 * stages:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        provider.run(owner.encrypt(X[:1]), keys=keys, checkpoint=stop_at_the_last)
+    assert len(calls) == 2 * stages
 
 
 def test_no_bit_of_a_bundle_may_change() -> None:

@@ -124,7 +124,7 @@ def test_the_plan_tells_what_was_checked() -> None:
     assert "check the plan" in seen
     provider = tacit.Provider.from_model(dense((8, 3)), calibration=X)
     assert provider.plan.checked_samples == 3
-    assert not provider._engines, "the key of the check is forgotten"
+    assert not provider._keys, "the key of the check is forgotten"
 
 
 @pytest.mark.parametrize("wrong", [-1, 1.5, True, "many"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from tacit._native import Ciphertext, EvaluationKeys, Parameters
 from tacit.backends.ckks.compiled import Compiled
@@ -17,10 +19,22 @@ from tacit.errors import (
     PeerMisbehavedError,
 )
 
-__all__ = ["MAX_KEYS", "Provider"]
+__all__ = ["MAX_KEYS", "OwnerKeys", "Provider"]
 
 MAX_KEYS = 64
 """Owners whose keys are held at once; the least recently used are dropped first."""
+
+
+@dataclass(frozen=True, repr=False)
+class OwnerKeys:
+    """Evaluation keys of one owner, read and checked. ``memory_bytes``: what the keys take in memory."""
+
+    key_id: bytes
+    engine: EncryptedEngine
+    memory_bytes: int
+
+    def __repr__(self) -> str:
+        return f"<OwnerKeys {self.key_id.hex()[:12]} memory_bytes={self.memory_bytes}>"
 
 
 class Provider:
@@ -36,8 +50,8 @@ class Provider:
         plan = compiled.public
         self._plan_id = bytes.fromhex(plan.plan_id)
         self._params = Parameters.from_literal(plan.log_n, plan.log_q, plan.log_p, log_scale=plan.log_scale)
-        self._executor = Executor(compiled.program(), EncryptedEngine(self._params, threads=threads))
-        self._engines: OrderedDict[bytes, EncryptedEngine] = OrderedDict()
+        self._executor = Executor(compiled.program(), EncryptedEngine(self._params))
+        self._keys: OrderedDict[bytes, OwnerKeys] = OrderedDict()
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -57,7 +71,17 @@ class Provider:
         return cls(bundle, threads=threads)
 
     def load_keys(self, message: bytes) -> str:
-        """Keeps an owner's evaluation keys and returns the name of the key.
+        """Keeps an owner's evaluation keys and returns the name of the key. Raises as ``read_keys`` does."""
+        keys = self.read_keys(message)
+        with self._lock:
+            self._keys[keys.key_id] = keys
+            self._keys.move_to_end(keys.key_id)
+            while len(self._keys) > MAX_KEYS:
+                self._keys.popitem(last=False)
+        return keys.key_id.hex()
+
+    def read_keys(self, message: bytes) -> OwnerKeys:
+        """An owner's evaluation keys, checked against the plan, for ``run``; this provider does not keep them.
 
         Raises ``MalformedMessageError`` for damaged bytes, ``PeerIncompatibleError`` for keys of another plan, and
         ``PeerMisbehavedError`` for keys that the plan cannot use.
@@ -84,22 +108,21 @@ class Provider:
         elif body:
             raise MalformedMessageError("this plan takes no evaluation keys")
         engine = EncryptedEngine(self._params, keys, threads=self._threads)
-        with self._lock:
-            self._engines[key_id] = engine
-            self._engines.move_to_end(key_id)
-            while len(self._engines) > MAX_KEYS:
-                self._engines.popitem(last=False)
-        return key_id.hex()
+        return OwnerKeys(key_id, engine, 0 if keys is None else keys.memory_bytes)
 
     def forget_keys(self, key_id: str) -> None:
         """Drops an owner's keys by the name that ``load_keys`` returned; unknown names are ignored."""
         with self._lock:
-            for name in [name for name in self._engines if name.hex() == key_id]:
-                del self._engines[name]
+            for name in [name for name in self._keys if name.hex() == key_id]:
+                del self._keys[name]
 
-    def run(self, request: bytes) -> bytes:
+    def run(
+        self, request: bytes, *, keys: OwnerKeys | None = None, checkpoint: Callable[[], None] | None = None
+    ) -> bytes:
         """The response to one request: reads it, computes on ciphertexts, writes the result.
 
+        ``keys``: what ``read_keys`` gave; by default what ``load_keys`` kept under the name in the request.
+        ``checkpoint``: called before every stage of the program; what it raises ends the run.
         Raises ``MalformedMessageError`` for damaged bytes, ``PeerIncompatibleError`` for another plan, and
         ``MissingKeyError`` for a key that was not loaded. No error depends on what is encrypted.
         """
@@ -112,11 +135,8 @@ class Provider:
         key_id, request_id, parts = fields["key"], fields["id"], fields["ciphertexts"]
         if not isinstance(request_id, bytes) or len(request_id) != 16:
             raise MalformedMessageError("the identity of the request is not valid")
-        with self._lock:
-            engine = self._engines.get(key_id) if isinstance(key_id, bytes) else None
-            if engine is not None:
-                self._engines.move_to_end(key_id)
-        if engine is None:
+        found = self._found(key_id) if keys is None else keys
+        if found is None or found.key_id != key_id:
             raise MissingKeyError(
                 "the request was encrypted under a key that was not loaded",
                 hint="send the message of `Owner.evaluation_keys` first",
@@ -128,10 +148,11 @@ class Provider:
                 f"a request of this plan holds {limits[0]} to {limits[1]} ciphertexts"
             )
         inputs = self._read(parts)
-        if latency:
-            results = [result for ct in inputs for result in self._executor.run([ct], engine)]
-        else:
-            results = self._executor.run(inputs, engine)
+        groups = [[ct] for ct in inputs] if latency else [inputs]
+        observe = None if checkpoint is None else lambda position, stage: checkpoint()
+        results = [
+            result for group in groups for result in self._executor.run(group, found.engine, observe=observe)
+        ]
         return seal(
             "response",
             {
@@ -141,6 +162,13 @@ class Provider:
                 "ciphertexts": [ct.to_bytes() for ct in results],
             },
         )
+
+    def _found(self, key_id: object) -> OwnerKeys | None:
+        with self._lock:
+            keys = self._keys.get(key_id) if isinstance(key_id, bytes) else None
+            if keys is not None:
+                self._keys.move_to_end(keys.key_id)
+        return keys
 
     def _read(self, parts: list[object]) -> list[Ciphertext]:
         messages = [part for part in parts if type(part) is bytes]
