@@ -21,7 +21,7 @@ from tacit.backends.ckks.ordering import (
     run_path,
     run_votes,
 )
-from tacit.backends.ckks.polynomial import Leaf, Split, recipe
+from tacit.backends.ckks.polynomial import recipe
 from tacit.backends.ckks.program import (
     ColumnStage,
     FlagStage,
@@ -34,6 +34,7 @@ from tacit.backends.ckks.program import (
     Stage,
     SumStage,
 )
+from tacit.backends.ckks.series import Series, at_scale, relabel
 
 __all__ = ["Engine", "Executor", "Observer", "Watcher"]
 
@@ -212,9 +213,9 @@ class _Run:
 
     def _sum(self, position: int, stage: SumStage, terms: Sequence[Ciphertext]) -> Ciphertext:
         engine = self.engine
-        result = _relabel(terms[0], stage.scale)
+        result = relabel(terms[0], stage.scale)
         for term in terms[1:]:
-            result = engine.add(result, _relabel(term, stage.scale))
+            result = engine.add(result, relabel(term, stage.scale))
         if stage.folds:
             result = engine.rotate_sum(result, stage.folds)
         if position in self._biases:
@@ -233,7 +234,7 @@ class _Run:
             result = engine.add(result, engine.conjugate(result))
         if position in self._biases:
             bias = self._biases[position]
-            result = engine.add_plain(_relabel(result, bias.scale), bias)
+            result = engine.add_plain(relabel(result, bias.scale), bias)
         result = engine.note_bound(result, stage.bound)
         return engine.absorb(result, stage.absorbs) if stage.absorbs else result
 
@@ -246,14 +247,14 @@ class _Run:
         results = []
         for a, b in pairs:
             size = self._polynomial(absolute, engine.note_bound(engine.sub(a, b), 1.0))
-            middle = self._at(engine.add(a, b), stage.half, size.level, size.scale)
+            middle = at_scale(engine, engine.add(a, b), stage.half, size.level, size.scale)
             results.append(engine.note_bound(engine.add(size, middle), stage.bound))
         return results
 
     def _columns(self, stage: ColumnStage, registers: Sequence[list[Ciphertext]]) -> list[Ciphertext]:
         engine, scale = self.engine, registers[0][0].scale
         # Weights of registers with another scale make up for it.
-        values = [_relabel(ct, scale) for register in registers for ct in register]
+        values = [relabel(ct, scale) for register in registers for ct in register]
         dropped = [engine.drop_level(ct, stage.level) if ct.level > stage.level else ct for ct in values]
         results = engine.linear_combinations(dropped, stage.weights, scale=stage.scale)
         if stage.rescale:
@@ -266,72 +267,12 @@ class _Run:
         ]
 
     def _polynomial(self, stage: PolynomialStage, argument: Ciphertext) -> Ciphertext:
-        """Paterson–Stockmeyer: powers first, then the parts, each asked for at an exact level and scale."""
-        engine, plan = self.engine, recipe(stage.series)
-        powers = {1: engine.drop_level(engine.quiet(argument), stage.level)}
-        dropped: dict[tuple[int, int], Ciphertext] = {}
-
-        def power_at(index: int, level: int) -> Ciphertext:
-            if (index, level) not in dropped:
-                dropped[index, level] = engine.drop_level(powers[index], level)
-            return dropped[index, level]
-
-        for power in plan.powers:
-            level = stage.level - power.depth
-            left = power_at(power.left, level + 1)
-            if power.left == power.right:
-                product = engine.square_relin_rescale(left)
-            else:
-                product = engine.mul_relin_rescale(left, power_at(power.right, level + 1))
-            doubled = engine.add(product, product)
-            if power.left == power.right:
-                made = engine.add_const(doubled, -1.0)
-            else:
-                made = engine.sub(doubled, self._at(powers[1], 1.0, level, doubled.scale))
-            powers[power.index] = engine.note_bound(made, 1.0 + 2.0**-10)
-
-        def value(part: Leaf | Split, level: int, scale: float) -> Ciphertext:
-            if isinstance(part, Split):
-                giant = power_at(part.giant, level + 1)
-                if isinstance(part.quotient, Leaf) and not part.quotient.powers:
-                    result = self._at(giant, part.quotient.coefficients[0], level, scale)
-                else:
-                    target = scale * engine.q[level + 1] / giant.scale
-                    quotient = value(part.quotient, level + 1, target)
-                    result = _relabel(engine.mul_relin_rescale(quotient, giant), scale)
-                rest = part.remainder
-                if isinstance(rest, Leaf) and not rest.powers:
-                    constant = rest.coefficients[0] if rest.coefficients else 0.0
-                    return engine.add_const(result, constant) if constant else result
-                return engine.add(result, value(rest, level, scale))
-            total = None
-            for j in part.powers:
-                base = power_at(j, level + 1)
-                factor = scale * engine.q[level + 1] / base.scale
-                term = _relabel(
-                    engine.mul_const(base, part.coefficients[j], scale=factor), scale * engine.q[level + 1]
-                )
-                total = term if total is None else engine.add(total, term)
-            result = _relabel(engine.rescale(total), scale)
-            return engine.add_const(result, part.coefficients[0]) if part.coefficients[0] else result
-
-        result = value(plan.root, stage.level - plan.depth, stage.scale)
+        engine = self.engine
+        result = Series(engine, recipe(stage.series), argument, stage.level).result(stage.scale)
         result = engine.note_slope(engine.note_bound(result, stage.high), argument, stage.slope)
         return engine.absorb(result, stage.absorbs) if stage.absorbs else result
-
-    def _at(self, ct: Ciphertext, constant: float, level: int, scale: float) -> Ciphertext:
-        """constant·ct at an exact level and scale; costs the level above."""
-        engine = self.engine
-        base = engine.drop_level(ct, level + 1)
-        factor = scale * engine.q[level + 1] / base.scale
-        return _relabel(engine.rescale(engine.mul_const(base, constant, scale=factor)), scale)
 
 
 def _encoded(engine: Engine, stage: MapStage) -> Any:
     """The diagonals of a map as plaintexts."""
     return engine.linear_map(stage.map.diagonals, level=stage.level, scale=stage.scale, baby=stage.map.baby)
-
-
-def _relabel(ct: Ciphertext, scale: float) -> Ciphertext:
-    """Removes the floating-point dust of scale arithmetic (relative 2^-50), so that sums meet at equal scales."""
-    return ct if ct.scale == scale else ct.with_scale(scale)

@@ -146,17 +146,7 @@ def run_column_order(
 def run_leaves(engine: Engine, stage: LeafStage, comparisons: Sequence[Ciphertext]) -> list[Ciphertext]:
     def walk(engine: Engine, paths: Sequence[Path]) -> list[Ciphertext]:
         known: dict[Path, Ciphertext] = {}
-
-        def product(path: Path) -> Ciphertext:
-            if len(path) == 1:
-                comparison, greater = path[0]
-                return comparisons[2 * comparison + greater]
-            if path not in known:
-                half = _half(len(path))
-                known[path] = _product(engine, product(path[:half]), product(path[half:]))
-            return known[path]
-
-        return [product(path) for path in paths]
+        return [_path_product(engine, path, comparisons, known) for path in paths]
 
     # Leaves of one tree share the root of their paths: no two trees do, but for equal roots.
     trees: dict[int, list[Path]] = {}
@@ -168,6 +158,26 @@ def run_leaves(engine: Engine, stage: LeafStage, comparisons: Sequence[Ciphertex
         for pair in zip(paths, leaves, strict=True)
     )
     return [done[path] for path in stage.paths]
+
+
+def _path_product(
+    engine: Engine, path: Path, comparisons: Sequence[Ciphertext], known: dict[Path, Ciphertext]
+) -> Ciphertext:
+    """The product of a path's comparisons; ``known`` keeps those of its parts.
+
+    Not a function within ``run_leaves``: one that calls itself holds itself and all that it reads, until Python's
+    collector of cycles comes.
+    """
+    if len(path) == 1:
+        comparison, greater = path[0]
+        return comparisons[2 * comparison + greater]
+    if path not in known:
+        half = _half(len(path))
+        first, second = (
+            _path_product(engine, part, comparisons, known) for part in (path[:half], path[half:])
+        )
+        known[path] = _product(engine, first, second)
+    return known[path]
 
 
 def run_votes(engine: Engine, stage: VoteStage, leaves: Sequence[Ciphertext]) -> list[Ciphertext]:
