@@ -15,6 +15,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
 
 import failures  # noqa: E402
+import frames  # noqa: E402
 import operations  # noqa: E402
 
 _SOURCE = {
@@ -29,12 +30,15 @@ def files() -> Iterator[tuple[str, str]]:
         for name, vector in module.vectors():
             head = {"source": _SOURCE[source], "generated_by": f"vectors/{module.__name__}.py"}
             yield f"{name}.json", json.dumps({**head, **vector}, indent=1) + "\n"
+    head = {"source": "RFC 5869 and RFC 2104, by another library", "generated_by": "vectors/frames.py"}
+    for name, vector in frames.vectors():
+        yield f"frames/{name}.json", json.dumps({**head, **vector}, indent=1) + "\n"
 
 
 def main() -> int:
     """Write or check; the exit status is 1 when a file differs."""
     expected = dict(files())
-    present = {path.name: path.read_text() for path in HERE.glob("*.json")}
+    present = {path.relative_to(HERE).as_posix(): path.read_text() for path in HERE.rglob("*.json")}
     if "--check" in sys.argv[1:]:
         wrong = sorted(name for name in expected | present if expected.get(name) != present.get(name))
         print("\n".join(wrong) if wrong else f"{len(expected)} vectors are as generated")
