@@ -12,6 +12,8 @@ TacitError                       base; ``code`` (stable), ``hint`` (what to do);
 │   │   ├── ScaleError           operands of scales that do not fit
 │   │   └── MissingKeyError      an evaluation key that the operation needs is not there
 │   ├── KeyFileError             a file of keys: permissions, passphrase, damage
+│   ├── TooLargeError            a request is larger than what a service reads
+│   ├── MediaTypeError           a body of a kind that a path of a service does not take
 │   └── InsecureParameterError   parameters understood and refused
 ├── PlanError
 │   ├── NoAdmissiblePlanError    ``reasons``: one line per protection tried
@@ -61,6 +63,7 @@ __all__ = [
     "KeyFileError",
     "LevelError",
     "MalformedMessageError",
+    "MediaTypeError",
     "MemoryLimitError",
     "MissingKeyError",
     "ModelError",
@@ -84,6 +87,7 @@ __all__ = [
     "StoreFullError",
     "TacitError",
     "TlsError",
+    "TooLargeError",
     "UnsupportedOpError",
     "UsageError",
     "WorkerLostError",
@@ -173,6 +177,18 @@ class KeyFileError(UsageError):
     """A file of keys cannot be used: readable by others, damaged, or sealed by another passphrase."""
 
     code = "key-file"
+
+
+class TooLargeError(UsageError):
+    """A request is larger than what a service reads."""
+
+    code = "too-large"
+
+
+class MediaTypeError(UsageError):
+    """A body of a kind that a path of a service does not take."""
+
+    code = "media-type"
 
 
 class InsecureParameterError(UsageError):
