@@ -1,0 +1,49 @@
+"""What a server must have before it listens on an address: off loopback, a certificate and a list of who may ask."""
+
+from __future__ import annotations
+
+from tacit.errors import InvalidParameterError
+from tacit.net.development import is_loopback
+
+__all__ = ["check_exposure"]
+
+
+def check_exposure(
+    host: str,
+    *,
+    cert: bool,
+    tokens: bool,
+    client_ca: bool,
+    open_: bool = False,
+    plain_http: bool = False,
+) -> None:
+    """Refuses to listen on ``host`` with less than it takes. Raises ``InvalidParameterError``, which says what to add.
+
+    A name other than `localhost` counts as an address that others reach: what it resolves to may change.
+    """
+    local = is_loopback(host)
+    if plain_http and not local:
+        raise InvalidParameterError(
+            f"`--insecure-http` works on a loopback address only, and others reach `{host}`",
+            hint="give `--cert` and `--key`, or listen on 127.0.0.1",
+        )
+    if plain_http and (cert or client_ca):
+        raise InvalidParameterError(
+            "`--insecure-http` serves no certificate and asks for none",
+            hint="leave out either `--insecure-http` or `--cert`, `--key`, `--client-ca`",
+        )
+    if not local and not cert:
+        raise InvalidParameterError(
+            f"others reach `{host}`, and there is no certificate for it",
+            hint="give `--cert` and `--key`; the development certificate is for loopback addresses only",
+        )
+    if open_ and (tokens or client_ca):
+        raise InvalidParameterError(
+            "`--open` lets everybody in, and `--tokens` or `--client-ca` does not",
+            hint="leave out one of them",
+        )
+    if not local and not (tokens or client_ca or open_):
+        raise InvalidParameterError(
+            f"others reach `{host}`, and nothing says who may ask",
+            hint="give `--tokens FILE` or `--client-ca FILE`; `--open` lets everybody in",
+        )
