@@ -44,7 +44,7 @@ _FAULTS = (
 def read_model(source: str | Path | bytes | ModelProto) -> ModelProto:
     """A model that is well formed and within the limits. Raises ``ModelError`` or ``UnsupportedOpError``."""
     import onnx
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from google.protobuf.message import DecodeError
 
     if isinstance(source, str | Path):
         source = _read_file(Path(source))

@@ -1,0 +1,326 @@
+"""`inference.GRPCInferenceService`: the same predictions as over REST, for clients that speak gRPC (``tacit[grpc]``).
+
+Access, limits, the queue and errors are those of REST: both call one endpoint. Plans and keys travel over REST; an
+encrypted request is a BYTES tensor here as there. An error carries, beside its gRPC status, the JSON body that REST
+would send, as trailing metadata `tacit-error-bin`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import ssl
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from tacit.errors import InvalidParameterError, MalformedMessageError
+from tacit.net import wire
+from tacit.service import grpc_messages
+
+if TYPE_CHECKING:
+    from tacit.net.tensors import InferRequest, InferResponse
+
+__all__ = ["STATUS", "GrpcServer", "Served", "serve"]
+
+STATUS: Final[Mapping[int, str]] = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    408: "DEADLINE_EXCEEDED",
+    409: "ABORTED",
+    410: "NOT_FOUND",
+    413: "RESOURCE_EXHAUSTED",
+    415: "INVALID_ARGUMENT",
+    422: "INVALID_ARGUMENT",
+    429: "RESOURCE_EXHAUSTED",
+    499: "CANCELLED",
+    500: "INTERNAL",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+    507: "RESOURCE_EXHAUSTED",
+}
+"""HTTP status of an error → gRPC status, after the table of google.rpc.Code."""
+
+_CONCURRENT_CALLS = 64
+_CONCURRENT_STREAMS = 16
+_LARGE_BYTES = 1 << 20
+# Longest time for which a wait is asked of `asyncio`; a client without a deadline gets the endpoint's own.
+_MAX_TIMEOUT_MS = 3_600_000
+
+
+class Served(Protocol):
+    """What is behind both REST and gRPC. Documents are dicts in the JSON forms of REST."""
+
+    def is_live(self) -> bool: ...
+    def is_ready(self) -> bool: ...
+    def server_metadata(self) -> dict[str, Any]: ...
+    def model_metadata(self, model: str, version: str = "") -> dict[str, Any]: ...
+    def is_model_ready(self, model: str, version: str = "") -> bool: ...
+    def repository_index(self) -> list[dict[str, Any]]: ...
+    def principal(self, headers: Mapping[str, str], certificate: bytes | None, address: str) -> Any: ...
+
+    async def infer(
+        self,
+        model: str,
+        version: str,
+        request: InferRequest,
+        *,
+        principal: Any,
+        client: str | None,
+        timeout_ms: int | None,
+        request_id: str,
+        protocol: str,
+    ) -> InferResponse: ...
+
+
+class GrpcServer:
+    """A server that runs. ``port``: the one that was bound."""
+
+    def __init__(self, server: Any, port: int) -> None:
+        self._server = server
+        self.port = port
+
+    async def stop(self, grace_s: float) -> None:
+        """Takes no more calls, and cuts those that still run after ``grace_s`` seconds."""
+        await self._server.stop(grace_s)
+
+
+async def serve(
+    endpoint: Served,
+    host: str,
+    port: int,
+    *,
+    max_bytes: int,
+    certificate: tuple[Path, Path] | None = None,
+    client_ca: Path | None = None,
+) -> GrpcServer:
+    """Serve on ``host``:``port`` (0: any free one) in the running loop.
+
+    ``max_bytes``: largest message. ``certificate``: chain and key as PEM files, read anew when they change; ``None``:
+    in the clear. ``client_ca``: certificates of clients are required, signed by it. Raises ``InvalidParameterError``
+    where the extra is missing or the address cannot be bound.
+    """
+    try:
+        import grpc
+    except ImportError:
+        raise InvalidParameterError(
+            "gRPC needs a library that is not installed", hint='pip install "tacit[grpc]"'
+        ) from None
+    grpc_messages.classes()
+    server = grpc.aio.server(
+        maximum_concurrent_rpcs=_CONCURRENT_CALLS,
+        options=[
+            ("grpc.max_receive_message_length", max_bytes),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.max_concurrent_streams", _CONCURRENT_STREAMS),
+            ("grpc.max_metadata_size", 16 << 10),
+            ("grpc.so_reuseport", 0),
+            ("grpc.server_handshake_timeout_ms", 10_000),
+            # Identity only: what is decompressed could be a thousand times larger than what the limit has seen.
+            ("grpc.compression_enabled_algorithms_bitset", 1),
+        ],
+    )
+    calls = _Calls(endpoint)
+    server.add_generic_rpc_handlers((calls.handler(grpc),))
+    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        if certificate is None:
+            bound = server.add_insecure_port(where)
+        else:
+            bound = server.add_secure_port(where, _credentials(grpc, certificate, client_ca))
+    except RuntimeError:
+        bound = 0
+    if not bound:
+        await server.stop(None)
+        raise InvalidParameterError(f"cannot listen for gRPC on {where}", hint="is another server there?")
+    await server.start()
+    return GrpcServer(server, bound)
+
+
+def _credentials(grpc: Any, certificate: tuple[Path, Path], client_ca: Path | None) -> Any:
+    """Credentials that follow the files: a renewed certificate is used from the next handshake on."""
+
+    def stamp() -> tuple[int, ...]:
+        return tuple(path.stat().st_mtime_ns for path in certificate)
+
+    def read() -> Any:
+        chain, key = (path.read_bytes() for path in certificate)
+        root = None if client_ca is None else client_ca.read_bytes()
+        return grpc.ssl_server_certificate_configuration([(key, chain)], root)
+
+    seen = [stamp()]
+
+    def renewed() -> Any:
+        # While files are being replaced the old certificate stays in use.
+        with contextlib.suppress(OSError, ValueError):
+            now = stamp()
+            if now != seen[0]:
+                found = read()
+                seen[0] = now
+                return found
+        return None
+
+    return grpc.dynamic_ssl_server_credentials(
+        read(), renewed, require_client_authentication=client_ca is not None
+    )
+
+
+class _Calls:
+    """One method for each of the protocol. Messages come and go as bytes, so that reading them is ours to limit."""
+
+    def __init__(self, endpoint: Served) -> None:
+        self._endpoint = endpoint
+
+    def handler(self, grpc: Any) -> Any:
+        methods = {
+            "ServerLive": self.server_live,
+            "ServerReady": self.server_ready,
+            "ModelReady": self.model_ready,
+            "ServerMetadata": self.server_metadata,
+            "ModelMetadata": self.model_metadata,
+            "ModelInfer": self.infer,
+            "RepositoryIndex": self.repository_index,
+        }
+        return grpc.method_handlers_generic_handler(
+            grpc_messages.SERVICE,
+            {
+                name: grpc.unary_unary_rpc_method_handler(_answering(grpc, call))
+                for name, call in methods.items()
+            },
+        )
+
+    async def server_live(self, message: bytes, call: _Call) -> bytes:
+        return _written("ServerLiveResponse", live=self._endpoint.is_live())
+
+    async def server_ready(self, message: bytes, call: _Call) -> bytes:
+        return _written("ServerReadyResponse", ready=self._endpoint.is_ready())
+
+    async def model_ready(self, message: bytes, call: _Call) -> bytes:
+        call.principal(self._endpoint)
+        asked = grpc_messages.parse("ModelReadyRequest", message)
+        return _written("ModelReadyResponse", ready=self._endpoint.is_model_ready(asked.name, asked.version))
+
+    async def server_metadata(self, message: bytes, call: _Call) -> bytes:
+        call.principal(self._endpoint)
+        found = self._endpoint.server_metadata()
+        return _written(
+            "ServerMetadataResponse", **{key: found[key] for key in ("name", "version", "extensions")}
+        )
+
+    async def model_metadata(self, message: bytes, call: _Call) -> bytes:
+        call.principal(self._endpoint)
+        asked = grpc_messages.parse("ModelMetadataRequest", message)
+        found = self._endpoint.model_metadata(asked.name, asked.version)
+        tensors = {
+            side: [{key: item[key] for key in ("name", "datatype", "shape")} for item in found[side]]
+            for side in ("inputs", "outputs")
+        }
+        return _written(
+            "ModelMetadataResponse",
+            name=found["name"],
+            versions=found.get("versions", []),
+            platform=found["platform"],
+            **tensors,
+        )
+
+    async def repository_index(self, message: bytes, call: _Call) -> bytes:
+        call.principal(self._endpoint)
+        asked = grpc_messages.parse("RepositoryIndexRequest", message)
+        rows = [
+            {key: str(row.get(key) or "") for key in ("name", "version", "state", "reason")}
+            for row in self._endpoint.repository_index()
+            if row.get("state") == "READY" or not asked.ready
+        ]
+        return _written("RepositoryIndexResponse", models=rows)
+
+    async def infer(self, message: bytes, call: _Call) -> bytes:
+        principal = call.principal(self._endpoint)
+        if len(message) > _LARGE_BYTES:
+            model, version, request = await asyncio.to_thread(grpc_messages.read_infer, message)
+        else:
+            model, version, request = grpc_messages.read_infer(message)
+        response = await self._endpoint.infer(
+            model,
+            version,
+            request,
+            principal=principal,
+            client=call.headers.get(wire.CLIENT.lower()),
+            timeout_ms=call.timeout_ms(),
+            request_id=call.request_id,
+            protocol="grpc",
+        )
+        return grpc_messages.write_infer(response)
+
+
+class _Call:
+    """What a call says beside its message."""
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+        # Binary metadata (`-bin`) is none of ours; of a repeated name the last one counts, as for REST.
+        self.headers = {
+            name: value for name, value in context.invocation_metadata() or () if isinstance(value, str)
+        }
+        given = self.headers.get(wire.REQUEST_ID.lower(), "")
+        self.request_id = given if wire.is_request_id(given) else uuid.uuid4().hex
+
+    def principal(self, endpoint: Served) -> Any:
+        pem = self._context.auth_context().get("x509_pem_cert")
+        certificate = ssl.PEM_cert_to_DER_cert(pem[0].decode("ascii")) if pem else None
+        return endpoint.principal(self.headers, certificate, _address(self._context.peer()))
+
+    def timeout_ms(self) -> int | None:
+        """The client's deadline, from now. Raises ``MalformedMessageError`` for a header that is no number."""
+        left = self._context.time_remaining()
+        times = [] if left is None else [max(0, int(left * 1000))]
+        text = self.headers.get(wire.TIMEOUT_MS.lower())
+        if text is not None:
+            if not (text.isascii() and text.isdigit() and 0 < len(text) < 10):
+                raise MalformedMessageError(f"`{wire.TIMEOUT_MS}` is a number of milliseconds")
+            times.append(int(text))
+        return min(min(times), _MAX_TIMEOUT_MS) if times else None
+
+
+def _answering(
+    grpc: Any, method: Callable[[bytes, _Call], Awaitable[bytes]]
+) -> Callable[[bytes, Any], Awaitable[bytes]]:
+    """A method whose errors become a status with the body that REST would send. Cancelling goes through."""
+
+    async def answer(message: bytes, context: Any) -> bytes:
+        call = _Call(context)
+        await context.send_initial_metadata(((wire.REQUEST_ID.lower(), call.request_id),))
+        try:
+            return await method(message, call)
+        except Exception as error:
+            status = wire.status_of(error)
+            body = wire.error_body(error, call.request_id)
+            headers = {name.lower(): value for name, value in wire.error_headers(error).items()}
+            headers.pop(wire.CHALLENGE.lower(), None)
+            await context.abort(
+                getattr(grpc.StatusCode, STATUS.get(status, "UNKNOWN")),
+                _ascii(body["error"]),
+                (*headers.items(), ("tacit-error-bin", json.dumps(body).encode())),
+            )
+            raise  # `abort` has raised
+
+    return answer
+
+
+def _written(message: str, /, **fields: Any) -> bytes:
+    return bytes(grpc_messages.classes()[message](**fields).SerializeToString())
+
+
+def _address(peer: str) -> str:
+    """The host of a peer as gRPC writes it: `ipv4:127.0.0.1:1234`, `ipv6:%5B::1%5D:1234`."""
+    scheme, _, rest = peer.partition(":")
+    if scheme not in ("ipv4", "ipv6"):
+        return ""
+    return rest.replace("%5B", "[").replace("%5D", "]").rpartition(":")[0].strip("[]")
+
+
+def _ascii(text: str) -> str:
+    return "".join(letter if " " <= letter <= "~" else "?" for letter in text)
