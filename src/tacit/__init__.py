@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         protect,
         simulate,
     )
+    from tacit.remote.connect import Remote, connect
 
 __version__ = "0.1.0"
 
@@ -34,9 +35,11 @@ __all__ = [
     "Private",
     "Provider",
     "PublicPlan",
+    "Remote",
     "Report",
     "__version__",
     "calibrate",
+    "connect",
     "explain",
     "load",
     "protect",
@@ -44,14 +47,16 @@ __all__ = [
 ]
 
 _LATE_MODULES = ("ckks", "errors")
+_HOMES = {"Remote": "tacit.remote.connect", "connect": "tacit.remote.connect"}
+"""Where public names are that `tacit.client` does not have."""
 
 
 def __getattr__(name: str) -> Any:
-    """Public names come from ``tacit.client`` at first use, so that ``import tacit`` loads nothing heavy."""
+    """Public names come from their modules at first use, so that ``import tacit`` loads nothing heavy."""
     if name in _LATE_MODULES:
         return import_module(f"tacit.{name}")
     if name in __all__:
-        value = getattr(import_module("tacit.client"), name)
+        value = getattr(import_module(_HOMES.get(name, "tacit.client")), name)
         globals()[name] = value
         return value
     raise AttributeError(f"module 'tacit' has no attribute '{name}'")

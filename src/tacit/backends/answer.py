@@ -9,7 +9,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Answer", "Report"]
+from tacit.ir.graph import Graph
+
+__all__ = ["Answer", "Report", "answer_names"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,3 +155,12 @@ def _restored(
 ) -> Answer:
     """An answer out of its parts: what the copy protocol of the language calls."""
     return Answer.of(values, labels=labels, report=report, within_bound=within_bound)
+
+
+def answer_names(graph: Graph, width: int) -> list[str]:
+    """One name per number of a graph's primary output: its role, and the class where there is one each."""
+    role = next((role for role, value in graph.roles.items() if value == graph.primary), "output")
+    if width == 1:
+        return [role]
+    ends = graph.classes if graph.classes and len(graph.classes) == width else range(width)
+    return [f"{role}_{end}" for end in ends]

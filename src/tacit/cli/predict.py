@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 import tacit
+from tacit.backends.answer import answer_names
 from tacit.cli import output
 from tacit.cli.samples import check_same_columns, check_writable, read_table, write_answers
 from tacit.errors import InvalidParameterError
@@ -93,7 +94,7 @@ def command(
             with tacit.protect(graph, protection, progress=bar, **plan, **trial) as private:
                 answer = private.predict(samples, strict=strict)
     values = np.asarray(answer).reshape(len(samples), -1)
-    names = column_names(graph, values.shape[1])
+    names = answer_names(graph, values.shape[1])
     promised = None if strict else answer.within_bound
     if out is not None:
         write_answers(out, values, answer.labels, names, within_bound=promised)
@@ -117,15 +118,6 @@ def command(
     output.show(summary(len(samples), out, answer.report, own=calibration is None and protection != "clear"))
     if names[0].startswith("probabilities") and answer.report.error_bound >= USELESS_BOUND:
         output.show("so wide a promise says little about a probability: calibrate without outliers")
-
-
-def column_names(graph: Any, width: int) -> list[str]:
-    """One name per number of the primary output: its role, and the class where there is one each."""
-    role = next((role for role, value in graph.roles.items() if value == graph.primary), "output")
-    if width == 1:
-        return [role]
-    ends = graph.classes if graph.classes and len(graph.classes) == width else range(width)
-    return [f"{role}_{end}" for end in ends]
 
 
 def table(

@@ -1,0 +1,121 @@
+"""Plans that a provider could send, and what an owner says to them before it makes a key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from tacit.backends.base import Sight
+from tacit.backends.ckks.compiled import Compiled
+from tacit.backends.ckks.owner import Owner
+from tacit.backends.ckks.public import MEASURED, PublicPlan
+from tacit.errors import (
+    MalformedMessageError,
+    PeerIncompatibleError,
+    PeerMisbehavedError,
+    PlanChangedError,
+    PlanRefusedError,
+)
+from tacit.remote.audit import audit, evaluation_key_bytes, trusted
+
+
+@pytest.fixture(scope="module")
+def plan(bundles: tuple[bytes, bytes]) -> PublicPlan:
+    return Compiled.from_bytes(bundles[1]).public
+
+
+def checked(plan: PublicPlan, **options: object) -> PublicPlan:
+    return audit(plan.to_bytes(), plan_id=plan.plan_id, **options)  # type: ignore[arg-type]
+
+
+def test_an_honest_plan_passes(plan: PublicPlan) -> None:
+    assert checked(plan, max_error=1e-3).plan_id == plan.plan_id
+
+
+def test_another_plan_than_asked_for_is_refused(plan: PublicPlan) -> None:
+    with pytest.raises(PeerMisbehavedError, match="another plan"):
+        audit(plan.to_bytes(), plan_id="00" * 32)
+
+
+def seen_by(plan: PublicPlan, what: str, *who: str) -> PublicPlan:
+    kept = [sight for sight in plan.sights if sight.what != what]
+    return replace(plan, sights=(*kept, Sight(what, who)))
+
+
+DISHONEST: dict[str, tuple[Callable[[PublicPlan], PublicPlan], str]] = {
+    "inputs shown": (lambda p: seen_by(p, "inputs", "owner", "provider"), "provider would see inputs"),
+    "outputs shown": (lambda p: seen_by(p, "outputs", "provider"), "provider would see outputs"),
+    "scores shown": (lambda p: seen_by(p, "scores", "owner", "provider"), "provider would see scores"),
+    "a third party": (
+        lambda p: seen_by(p, "inputs", "owner", "dealer"),
+        "neither owner nor provider sees inputs",
+    ),
+    "something new": (lambda p: seen_by(p, "gradients", "provider"), "provider would see gradients"),
+    "left open": (
+        lambda p: replace(p, sights=tuple(s for s in p.sights if s.what != "inputs")),
+        "does not say who sees inputs",
+    ),
+    "says nothing": (lambda p: replace(p, sights=()), "does not say who sees inputs, model weights"),
+    "said twice": (lambda p: replace(p, sights=(Sight("inputs", ("provider",)), *p.sights)), "twice"),
+    "weak parameters": (lambda p: replace(p, log_p=(50,) * 6), "128"),
+    "too inexact": (lambda p: replace(p, error_bound=0.5), "error bound is 0.5"),
+    "measured only": (lambda p: replace(p, assumptions=(*p.assumptions, MEASURED)), "not proven"),
+}
+
+
+@pytest.mark.parametrize("name", DISHONEST)
+def test_plans_that_do_not_protect_are_refused(plan: PublicPlan, name: str) -> None:
+    change, word = DISHONEST[name]
+    with pytest.raises(PlanRefusedError, match=word) as caught:
+        checked(change(plan), max_error=1e-3)
+    assert len(caught.value.findings) == 1
+
+
+def test_every_reason_is_told_at_once(plan: PublicPlan) -> None:
+    with pytest.raises(PlanRefusedError) as caught:
+        checked(seen_by(replace(plan, error_bound=0.5), "inputs", "provider"), max_error=1e-3)
+    assert len(caught.value.findings) == 2
+
+
+def test_a_measured_bound_is_for_those_who_accept_it(plan: PublicPlan) -> None:
+    measured = replace(plan, assumptions=(*plan.assumptions, MEASURED))
+    assert checked(measured, measured=True).is_measured
+
+
+def test_keys_over_the_limit_are_refused_before_they_are_made(plan: PublicPlan) -> None:
+    size = evaluation_key_bytes(plan)
+    checked(plan, max_key_bytes=size)
+    with pytest.raises(PlanRefusedError, match="of keys"):
+        checked(plan, max_key_bytes=size - 1)
+
+
+def test_the_size_of_keys_is_told_exactly(bundles: tuple[bytes, bytes]) -> None:
+    for bundle in bundles:
+        plan = Compiled.from_bytes(bundle).public
+        made = len(Owner(plan).evaluation_keys())
+        assert abs(made - evaluation_key_bytes(plan)) < 400 + 48 * (len(plan.rotations) + 2)
+
+
+def test_names_from_the_provider_are_cut(plan: PublicPlan) -> None:
+    with pytest.raises(PlanRefusedError) as caught:
+        checked(seen_by(plan, "\x1b[2J" + "x" * 1000, "provider"))
+    assert "\x1b" not in str(caught.value)
+    assert len(str(caught.value)) < 200
+
+
+def test_damaged_plans_are_typed_errors(plan: PublicPlan) -> None:
+    data = plan.to_bytes()
+    for bad in (b"", data[:-1], data + b"\0", b"\x00" * 50):
+        with pytest.raises((MalformedMessageError, PeerIncompatibleError)):
+            audit(bad, plan_id=plan.plan_id)
+
+
+def test_once_plans_are_trusted_others_are_not() -> None:
+    offered, old = ["a" * 64, "b" * 64], ["c" * 64]
+    assert trusted(offered, (), place="x") == tuple(offered)
+    assert trusted(offered, ["b" * 64, *old], place="x") == ("b" * 64,)
+    with pytest.raises(PlanChangedError, match="cccccccccccc") as caught:
+        trusted(offered, old, place="x")
+    assert "tacit keys new" in caught.value.hint
