@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tacit.service.metrics import GAUGES, KEY_EVENTS, REASONS, Metrics
+from tacit.service.metrics import GAUGES, KEY_EVENTS, REASONS, Metrics, application
 
 LOAD: dict[str, object] = {
     "version": "1",
@@ -117,3 +118,36 @@ def test_two_servers_in_one_process_do_not_mix() -> None:
     first, second = Metrics(), Metrics()
     first.rejected("rate")
     assert samples(second)["tacit_rejected_total", (("reason", "rate"),)] == 0
+
+
+class Health:
+    ready = True
+
+    def is_live(self) -> bool:
+        return True
+
+    def is_ready(self) -> bool:
+        return self.ready
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.mark.anyio
+async def test_the_operators_address_has_metrics_and_probes_only() -> None:
+    health, metrics = Health(), Metrics()
+    metrics.rejected("rate")
+    transport = httpx.ASGITransport(application(metrics, health))
+    async with httpx.AsyncClient(transport=transport, base_url="http://operator") as client:
+        answer = await client.get("/metrics")
+        assert answer.status_code == 200
+        assert 'tacit_rejected_total{reason="rate"} 1.0' in answer.text
+        assert (await client.get("/v2/health/live")).status_code == 200
+        assert (await client.get("/v2/health/ready")).status_code == 200
+        health.ready = False
+        assert (await client.get("/v2/health/ready")).status_code == 503
+        for path in ("/", "/v2", "/v2/load", "/v2/repository/index"):
+            assert (await client.get(path)).status_code == 404
+        assert (await client.post("/metrics")).status_code == 405

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
 
-__all__ = ["GAUGES", "KEY_EVENTS", "REASONS", "Metrics"]
+__all__ = ["GAUGES", "KEY_EVENTS", "REASONS", "Health", "Metrics", "application"]
 
 # Seconds: encrypted predictions take from a millisecond (logistic regression) to minutes (deep networks).
 _BUCKETS = (
@@ -167,6 +170,40 @@ class Metrics:
             "draining": float(load.get("draining") is True),
             "started_at": self._started_at,
         }
+
+
+class Health(Protocol):
+    """What probes ask."""
+
+    def is_live(self) -> bool: ...
+    def is_ready(self) -> bool: ...
+
+
+def application(metrics: Metrics, health: Health) -> Starlette:
+    """What may be asked without saying who one is, for an address that only the operator reaches: metrics and probes.
+
+    `/metrics`, `/v2/health/live` and `/v2/health/ready`; the two answer 200, or 503 where they are not.
+    """
+    import asyncio
+
+    from starlette.applications import Starlette
+    from starlette.responses import JSONResponse, Response
+    from starlette.routing import Route
+
+    async def scraped(request: Request) -> Response:
+        content, media_type = await asyncio.to_thread(metrics.text)
+        return Response(content, media_type=media_type)
+
+    async def live(request: Request) -> Response:
+        found = health.is_live()
+        return JSONResponse({"live": found}, 200 if found else 503)
+
+    async def ready(request: Request) -> Response:
+        found = health.is_ready()
+        return JSONResponse({"ready": found}, 200 if found else 503)
+
+    answers = {"/metrics": scraped, "/v2/health/live": live, "/v2/health/ready": ready}
+    return Starlette(routes=[Route(path, answer, methods=["GET"]) for path, answer in answers.items()])
 
 
 class _Gauges:

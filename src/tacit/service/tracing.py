@@ -15,7 +15,9 @@ from tacit.errors import InvalidParameterError
 
 __all__ = ["ATTRIBUTES", "Span", "is_started", "span", "start", "start_with", "stop"]
 
-ATTRIBUTES = frozenset({"code", "model", "protection", "protocol", "request_id", "status", "worker"})
+ATTRIBUTES = frozenset(
+    {"code", "method", "model", "protection", "protocol", "request_id", "route", "status", "worker"}
+)
 """What a span may say. Anything else is a mistake of ours and raises."""
 
 # W3C Trace Context, section 3.2.2: version 00, trace id, parent id, flags.
