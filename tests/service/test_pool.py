@@ -1,0 +1,550 @@
+"""The pool with real processes: right answers, killed and stopped workers, other owners' keys, limits and deadlines."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tacit.backends.ckks.envelope import open_envelope, seal
+from tacit.backends.ckks.owner import Owner
+from tacit.backends.ckks.provider import Provider
+from tacit.errors import (
+    BusyError,
+    MalformedMessageError,
+    MemoryLimitError,
+    MissingKeyError,
+    ModelError,
+    NotServedError,
+    PeerIncompatibleError,
+    PeerTimeoutError,
+    PrecisionError,
+    RateLimitError,
+    ShapeError,
+    TacitError,
+    WorkerLostError,
+)
+from tacit.ir.interpret import interpret
+from tacit.service.pool import KeyFile, Limits, Pool
+from tests.backends.dense import dense, samples
+from tests.backends.reference import candidate_of
+
+X = samples(60, 8)
+GRAPH = dense((8, 6, 3))
+LONG = dense((16, 8, 8, 3), "Sigmoid")
+"""A model with many stages, and requests of four samples: some tenths of a second."""
+SOON_S = 2.0
+"""Within which a fault ends in an error or an answer."""
+
+
+@dataclass(frozen=True)
+class Client:
+    """An owner, its keys in a file, and what the pool is told of them."""
+
+    owner: Owner
+    file: KeyFile
+
+    @staticmethod
+    def of(provider: Provider, folder: Path, name: str) -> Client:
+        owner = Owner(provider.public_plan())
+        keys = owner.evaluation_keys()
+        path = folder / name
+        path.write_bytes(keys)
+        return Client(owner, KeyFile(name.encode().ljust(32), hashlib.sha256(keys).digest(), path))
+
+    def answer(self, response: bytes) -> np.ndarray[Any, Any]:
+        return np.asarray(self.owner.decrypt(response))
+
+
+@dataclass(frozen=True)
+class Scene:
+    provider: Provider
+    bundle: bytes
+    program: str
+    a: Client
+    b: Client
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    provider = Provider(candidate_of(GRAPH, X).compile())
+    folder = tmp_path_factory.mktemp("keys")
+    clients = [Client.of(provider, folder, name) for name in "ab"]
+    program = hashlib.sha256(provider.public_plan()).hexdigest()
+    return Scene(provider, provider.to_bytes(), program, *clients)
+
+
+@contextlib.asynccontextmanager
+async def serving(scene: Scene, **limits: Any) -> AsyncIterator[Pool]:
+    async with Pool(Limits(**{"workers": 2, **limits})) as pool:
+        offered = await pool.offer("ckks", scene.bundle)
+        assert offered.program_id == scene.program
+        yield pool
+
+
+def run(story: Callable[[], Awaitable[None]], limit_s: float = 60.0) -> None:
+    """A story on an event loop of its own. It may not hang, and leaves no process behind."""
+
+    async def limited() -> None:
+        await asyncio.wait_for(story(), limit_s)
+
+    asyncio.run(limited())
+
+
+def in_clear(x: Any) -> np.ndarray[Any, Any]:
+    return next(iter(interpret(GRAPH, x).values()))
+
+
+async def started(pool: Pool, count: int = 1) -> list[int]:
+    """Processes of workers, once so many are there."""
+    while len(found := [w.process for w in pool.state().workers if w.process > 0]) < count:
+        await asyncio.sleep(0.01)
+    return found
+
+
+def test_answers_are_those_of_the_provider(scene: Scene) -> None:
+    async def story() -> None:
+        async with serving(scene) as pool:
+            await pool.check_keys(scene.program, scene.a.file)
+            clients = [scene.a, scene.b] * 4
+            requests = [
+                pool.run(scene.program, client.owner.encrypt(X[i : i + 1]), client.file)
+                for i, client in enumerate(clients)
+            ]
+            for i, (client, response) in enumerate(
+                zip(clients, await asyncio.gather(*requests), strict=True)
+            ):
+                assert np.abs(client.answer(response) - in_clear(X[i : i + 1])).max() < 1e-3
+            state = pool.state()
+            assert state.is_ready and state.restarts == 0 and state.queued == 0 and state.queue_bytes == 0
+            assert state.key_count >= 2 and 1 <= len(state.workers) <= 2
+
+    run(story)
+
+
+def test_the_memory_of_keys_is_known_before_they_are_read(scene: Scene) -> None:
+    async def story() -> None:
+        async with Pool() as pool:
+            offered = await pool.offer("ckks", scene.bundle)
+            keys = scene.provider.read_keys(scene.a.file.path.read_bytes())
+            assert offered.key_memory_bytes == keys.memory_bytes
+            assert offered.public_plan == scene.provider.public_plan()
+
+    run(story)
+
+
+def test_nobody_computes_under_keys_of_another(scene: Scene, tmp_path: Path) -> None:
+    """The same content under two owners is two entries; a request of A under B's keys is a missing key."""
+
+    async def story() -> None:
+        async with serving(scene) as pool:
+            request = scene.a.owner.encrypt(X[:1])
+            await pool.check_keys(scene.program, scene.a.file)
+            with pytest.raises(MissingKeyError):
+                await pool.run(scene.program, request, scene.b.file)
+            # B claims A's digest, but the store has no such file for B: A's copy in memory is not used.
+            claimed = KeyFile(scene.b.file.owner, scene.a.file.sha256, tmp_path / "absent")
+            with pytest.raises(MissingKeyError):
+                await pool.run(scene.program, request, claimed)
+            # B uploads its own keys under the name of A's key: they are B's, and A's answers stay A's.
+            fields = open_envelope(scene.b.file.path.read_bytes(), "keys")
+            forged = seal("keys", {**fields, "key": bytes.fromhex(scene.a.owner.key_id)})
+            (tmp_path / "forged").write_bytes(forged)
+            file = KeyFile(scene.b.file.owner, hashlib.sha256(forged).digest(), tmp_path / "forged")
+            await pool.check_keys(scene.program, file)
+            wrong = await pool.run(scene.program, request, file)
+            with pytest.raises(PrecisionError):
+                scene.a.answer(wrong)
+            response = await pool.run(scene.program, request, scene.a.file)
+            assert np.abs(scene.a.answer(response) - in_clear(X[:1])).max() < 1e-3
+
+    run(story)
+
+
+def test_poisoned_files_are_errors_of_their_sender(scene: Scene, tmp_path: Path) -> None:
+    good = scene.a.file.path.read_bytes()
+    other = Provider(candidate_of(dense((4, 3)), samples(60, 4)).compile())
+    files = {
+        "empty": b"",
+        "cut": good[: len(good) // 2],
+        "flipped": good[:-2000] + bytes([good[-2000] ^ 1]) + good[-1999:],
+        "noise": os.urandom(50_000),
+        "nested": b"\x81" * 50_000,
+        "of another plan": Owner(other.public_plan()).evaluation_keys(),
+    }
+
+    async def story() -> None:
+        async with serving(scene) as pool:
+            for name, content in files.items():
+                path = tmp_path / name
+                path.write_bytes(content)
+                file = KeyFile(b"m" * 32, hashlib.sha256(content).digest(), path)
+                wanted = PeerIncompatibleError if name == "of another plan" else MalformedMessageError
+                with pytest.raises(wanted):
+                    await pool.check_keys(scene.program, file)
+            with pytest.raises(MissingKeyError):
+                await pool.check_keys(scene.program, KeyFile(b"m" * 32, b"s" * 32, tmp_path))
+            with pytest.raises(MalformedMessageError):
+                await pool.run(scene.program, b"no request", scene.a.file)
+            state = pool.state()
+            assert state.restarts == 0 and state.key_count == 1, "what could not be read is not held"
+            await pool.run(scene.program, scene.a.owner.encrypt(X[:1]), scene.a.file)
+
+    run(story)
+
+
+@pytest.mark.parametrize("fatal", [signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV])
+def test_a_worker_that_dies_fails_its_request_only(scene: Scene, fatal: signal.Signals) -> None:
+    """Killed, crashed or stopped in the middle of a request: a typed error within 2 s, and the next one is answered."""
+
+    async def story() -> None:
+        async with serving(scene, workers=1) as pool:
+            await pool.check_keys(scene.program, scene.a.file)
+            worker = (await started(pool))[0]
+            os.kill(worker, signal.SIGSTOP)  # so that the request is surely under way when the worker dies
+            first = asyncio.create_task(pool.run(scene.program, scene.a.owner.encrypt(X[:1]), scene.a.file))
+            await asyncio.sleep(0.02)
+            second = asyncio.create_task(pool.run(scene.program, scene.b.owner.encrypt(X[1:2]), scene.b.file))
+            start = time.monotonic()
+            if fatal != signal.SIGSTOP:
+                os.kill(worker, fatal)
+                os.kill(worker, signal.SIGCONT)
+            with pytest.raises(WorkerLostError) as lost:
+                await first
+            assert time.monotonic() - start < SOON_S
+            assert lost.value.retry_after_s is not None and lost.value.retry_after_s >= 1
+            assert np.abs(scene.b.answer(await second) - in_clear(X[1:2])).max() < 1e-3
+            again = scene.a.owner.encrypt(X[:1])
+            assert scene.a.answer(await pool.run(scene.program, again, scene.a.file)).shape == (1, 3)
+            state = pool.state()
+            assert state.restarts == 1 and worker not in {w.process for w in state.workers}
+            assert not Path(f"/proc/{worker}/root").exists() or is_gone(worker)
+
+    run(story)
+
+
+def is_gone(process: int) -> bool:
+    """Whether a process ended: gone, or only its status is left to be read."""
+    try:
+        stat = Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return True
+    return stat.rpartition(")")[2].split()[0] in "ZX"
+
+
+def children(process: int) -> list[int]:
+    found = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return [int(child) for child in found] + [g for child in found for g in children(int(child))]
+
+
+def test_what_forks_workers_may_die_too(scene: Scene) -> None:
+    """The family and the root are killed: running workers work on, and new ones can be made."""
+
+    async def story() -> None:
+        async with serving(scene, workers=1) as pool:
+            await pool.check_keys(scene.program, scene.a.file)
+            worker = (await started(pool))[0]
+            zygote = next(p for p in children(os.getpid()) if name_of(p) == "tacit-zygote")
+            for process in [*[p for p in children(zygote) if p != worker], zygote]:
+                os.kill(process, signal.SIGKILL)
+            await pool.run(scene.program, scene.a.owner.encrypt(X[:1]), scene.a.file)
+            os.kill(worker, signal.SIGKILL)
+            while True:  # the first may meet the dying worker
+                with contextlib.suppress(WorkerLostError):
+                    await pool.run(scene.program, scene.a.owner.encrypt(X[:1]), scene.a.file)
+                    break
+            assert pool.ready and (await started(pool))[0] != worker
+
+    run(story)
+
+
+def name_of(process: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{process}/comm").read_text().strip()
+    return ""
+
+
+def test_memory_of_keys_is_bounded(scene: Scene) -> None:
+    """Room for one owner's keys: two owners take turns and are both answered; half of one owner's is refused."""
+
+    async def story() -> None:
+        one = scene.provider.read_keys(scene.a.file.path.read_bytes()).memory_bytes
+        async with serving(scene, key_memory_bytes=one) as pool:
+            for _ in range(3):
+                for client in (scene.a, scene.b):
+                    response = await pool.run(scene.program, client.owner.encrypt(X[:1]), client.file)
+                    assert client.answer(response).shape == (1, 3)
+                    assert pool.state().key_bytes == one and pool.state().key_count == 1
+            pool.forget_keys(scene.b.file)
+            assert pool.state().key_bytes == 0
+        async with serving(scene, key_memory_bytes=one // 2) as pool:
+            with pytest.raises(MemoryLimitError) as refused:
+                await pool.check_keys(scene.program, scene.a.file)
+            assert refused.value.wanted_bytes == one
+
+    run(story)
+
+
+def test_limits_refuse_and_tell_when_to_come_back(scene: Scene) -> None:
+    async def story() -> None:
+        async with serving(scene, workers=1, queue_count=4, principal_count=2) as pool:
+            await pool.check_keys(scene.program, scene.a.file)
+            os.kill((await started(pool))[0], signal.SIGSTOP)
+
+            def ask(principal: str) -> asyncio.Task[bytes]:
+                request = scene.a.owner.encrypt(X[:1])
+                return asyncio.create_task(
+                    pool.run(scene.program, request, scene.a.file, principal=principal)
+                )
+
+            tasks = [ask(name) for name in ("alice", "alice", "bob", "bob")]
+            await asyncio.sleep(0)
+            with pytest.raises(RateLimitError) as limited:
+                await ask("alice")
+            with pytest.raises(BusyError) as full:
+                await ask("carol")
+            assert not isinstance(full.value, RateLimitError)
+            assert limited.value.retry_after_s and full.value.retry_after_s
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+            assert sum(isinstance(result, WorkerLostError) for result in results) == 1, "the one that ran"
+            assert sum(isinstance(result, bytes) for result in results) == 3
+
+    run(story)
+
+
+def test_deadlines_drop_what_was_not_begun(scene: Scene) -> None:
+    async def story() -> None:
+        async with serving(scene, workers=1, grace_s=0.2) as pool:
+            await pool.check_keys(scene.program, scene.a.file)
+            worker = (await started(pool))[0]
+            os.kill(worker, signal.SIGSTOP)
+            now = asyncio.get_running_loop().time()
+            tasks = [
+                asyncio.create_task(
+                    pool.run(scene.program, client.owner.encrypt(X[:1]), client.file, deadline=now + 0.1)
+                )
+                for client in (scene.a, scene.b)
+            ]
+            for task in tasks:
+                with pytest.raises(PeerTimeoutError):
+                    await task
+            assert asyncio.get_running_loop().time() - now < SOON_S
+            os.kill(worker, signal.SIGCONT)
+            response = await pool.run(scene.program, scene.a.owner.encrypt(X[:1]), scene.a.file)
+            assert scene.a.answer(response).shape == (1, 3)
+            with pytest.raises(PeerTimeoutError):
+                await pool.run(scene.program, scene.a.owner.encrypt(X[:1]), scene.a.file, deadline=now)
+
+    run(story)
+
+
+def test_who_leaves_stops_the_work(scene: Scene, tmp_path: Path) -> None:
+    """Work that nobody waits for stops at the next stage: the worker lives, keeps its keys, and is free."""
+    data = samples(60, 16)
+    provider = Provider(candidate_of(LONG, data, max_error=0.05).compile())
+    client = Client.of(provider, tmp_path, "c")
+
+    async def story() -> None:
+        async with Pool(Limits(workers=1)) as pool:
+            program = (await pool.offer("ckks", provider.to_bytes())).program_id
+            await pool.check_keys(program, client.file)
+            kinds = told_kinds(pool)
+            request = client.owner.encrypt(data[:4])
+            left = asyncio.create_task(pool.run(program, request, client.file))
+            while not pool.state().running:
+                await asyncio.sleep(0)
+            await asyncio.sleep(0.01)
+            left.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await left
+            response = await pool.run(program, client.owner.encrypt(data[:1]), client.file)
+            assert client.answer(response).shape == (1, 3)
+            state = pool.state()
+            assert kinds == ["stopped", "done"] and state.restarts == 0 and state.key_count == 1
+            assert state.queue_bytes == 0
+
+    run(story)
+
+
+def told_kinds(pool: Pool) -> list[str]:
+    """The kinds of frames that workers answer with from now on."""
+    kinds: list[str] = []
+    crew = pool._crew
+    answered = crew._answered
+
+    def listen(member: Any, frame: Any) -> None:
+        kinds.append(frame.kind)
+        answered(member, frame)
+
+    crew._answered = listen
+    return kinds
+
+
+def test_bad_bundles_hurt_nobody(scene: Scene) -> None:
+    async def story() -> None:
+        async with serving(scene) as pool:
+            for kind, body in (("ckks", scene.bundle[:-1]), ("clear", b"no model"), ("ckks", b"")):
+                with pytest.raises(TacitError):
+                    await pool.offer(kind, body)
+            assert (await pool.offer("ckks", scene.bundle)).program_id == scene.program
+            response = await pool.run(scene.program, scene.a.owner.encrypt(X[:1]), scene.a.file)
+            assert scene.a.answer(response).shape == (1, 3)
+            assert len(children(os.getpid())) <= 4, "a zygote, one family, its workers"
+
+    run(story)
+
+
+def test_a_reader_that_is_killed_is_an_error(scene: Scene) -> None:
+    async def story() -> None:
+        async with Pool() as pool:
+            offer = asyncio.create_task(pool.offer("ckks", scene.bundle))
+            while True:
+                await asyncio.sleep(0)
+                family = [p for p in children(os.getpid()) if name_of(p) == "tacit-family"]
+                if family:
+                    os.kill(family[0], signal.SIGKILL)
+                    break
+            with contextlib.suppress(ModelError):  # it may have been quick enough
+                await offer
+            assert (await pool.offer("ckks", scene.bundle)).program_id == scene.program
+
+    run(story)
+
+
+def test_models_come_and_go(scene: Scene) -> None:
+    async def story() -> None:
+        async with serving(scene) as pool:
+            graph = dense((8, 3), seed=5)
+            provider = Provider(candidate_of(graph, X).compile())
+            offered = await pool.offer("ckks", provider.to_bytes())
+            request = scene.a.owner.encrypt(X[:1])
+            with pytest.raises(PeerIncompatibleError):
+                await pool.run(offered.program_id, request, scene.a.file)
+            running = asyncio.create_task(pool.run(scene.program, request, scene.a.file))
+            await asyncio.sleep(0)
+            await pool.retire(scene.program)
+            assert scene.a.answer(await running).shape == (1, 3), "what was admitted is finished"
+            with pytest.raises(NotServedError):
+                await pool.run(scene.program, scene.a.owner.encrypt(X[:1]), scene.a.file)
+            assert {w.program_id for w in pool.state().workers} == {offered.program_id}
+            assert pool.state().key_bytes == 0
+            await pool.offer("ckks", scene.bundle)
+            again = scene.a.owner.encrypt(X[:1])
+            assert scene.a.answer(await pool.run(scene.program, again, scene.a.file)).shape == (1, 3)
+
+    run(story)
+
+
+def test_draining_finishes_and_refuses(scene: Scene) -> None:
+    async def story() -> None:
+        async with serving(scene, workers=1) as pool:
+            tasks = [
+                asyncio.create_task(pool.run(scene.program, scene.a.owner.encrypt(X[:1]), scene.a.file))
+                for _ in range(3)
+            ]
+            await asyncio.sleep(0)
+            draining = asyncio.create_task(pool.drain(30.0))
+            await asyncio.sleep(0)
+            assert not pool.ready
+            with pytest.raises(BusyError):
+                await pool.run(scene.program, scene.a.owner.encrypt(X[:1]), scene.a.file)
+            assert await draining
+            assert all(task.done() and isinstance(task.result(), bytes) for task in tasks)
+
+    run(story)
+
+
+def test_the_end_of_the_pool_is_an_answer(scene: Scene) -> None:
+    async def story() -> None:
+        async with serving(scene, workers=1) as pool:
+            await pool.check_keys(scene.program, scene.a.file)
+            os.kill((await started(pool))[0], signal.SIGSTOP)
+            tasks = [
+                asyncio.create_task(pool.run(scene.program, scene.a.owner.encrypt(X[:1]), scene.a.file))
+                for _ in range(3)
+            ]
+            await asyncio.sleep(0)
+            assert not await pool.drain(0.05)
+            await pool.close()
+            for task in tasks:
+                with pytest.raises(BusyError):
+                    await task
+        assert not [p for p in children(os.getpid()) if not is_gone(p)], "no process is left"
+
+    run(story)
+
+
+def test_clear_models(tmp_path: Path) -> None:
+    skl2onnx = pytest.importorskip("skl2onnx")
+    from sklearn.linear_model import LogisticRegression
+
+    x = samples(60, 4).astype(np.float32)
+    y = np.where(x[:, 0] > 0, "yes", "no")
+    model = LogisticRegression().fit(x, y)
+    onnx = skl2onnx.to_onnx(model, x[:1], options={"zipmap": False}).SerializeToString()
+
+    async def story() -> None:
+        async with Pool(Limits(workers=2)) as pool:
+            offered = await pool.offer("clear", onnx)
+            assert offered.inputs[0].shape == (None, 4) and offered.public_plan == b""
+            by_dtype = {spec.dtype: spec.name for spec in offered.outputs}
+            outputs = await pool.predict(offered.program_id, {offered.inputs[0].name: x[:5]})
+            assert list(outputs[by_dtype["str"]].ravel()) == list(model.predict(x[:5]))
+            difference = np.abs(outputs[by_dtype["float64"]] - model.predict_proba(x[:5])).max()
+            assert difference < 1e-5
+            with pytest.raises(ShapeError):
+                await pool.predict(offered.program_id, {offered.inputs[0].name: x[:5, :3]})
+            with pytest.raises(NotServedError):
+                await pool.predict("0" * 64, {})
+
+    run(story)
+
+
+FRONT = """
+import asyncio, sys
+from pathlib import Path
+from tacit.service.pool import Limits, Pool
+
+async def main():
+    async with Pool(Limits(workers=1)) as pool:
+        await pool.offer("ckks", Path(sys.argv[1]).read_bytes())
+        while not any(worker.process > 0 for worker in pool.state().workers):
+            await asyncio.sleep(0.01)
+        print(pool.state().workers[0].process, flush=True)
+        await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+def test_no_process_outlives_the_front(scene: Scene, tmp_path: Path) -> None:
+    """The front is killed: everything that it started ends by itself."""
+    (tmp_path / "bundle").write_bytes(scene.bundle)
+    front = subprocess.Popen(
+        [sys.executable, "-c", FRONT, str(tmp_path / "bundle")], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert front.stdout is not None
+        worker = int(front.stdout.readline())
+        started = [worker, *children(front.pid)]
+        assert len(started) >= 3
+    finally:
+        front.kill()
+        front.wait()
+        front.stdout.close() if front.stdout else None
+    end = time.monotonic() + 5.0
+    while not all(is_gone(process) for process in started):
+        assert time.monotonic() < end, "a process outlived the front"
+        time.sleep(0.02)
