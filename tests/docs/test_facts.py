@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 import typer.main
@@ -39,10 +40,24 @@ def test_every_public_name_is_in_the_reference(module: object) -> None:
     assert names - words("api.md") == set()
 
 
+def flat(command: Any, prefix: str = "") -> dict[str, Any]:
+    """Every command by its words: `keys list` for one below another."""
+    if not hasattr(command, "commands"):
+        return {prefix.strip(): command}
+    found: dict[str, Any] = {}
+    for name, below in command.commands.items():
+        found |= flat(below, f"{prefix} {name}")
+    return found
+
+
 def test_every_command_and_option_is_in_the_reference() -> None:
     page = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
-    usage = {line.split()[1]: line for line in page.splitlines() if line.startswith("tacit ")}
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    commands = flat(typer.main.get_command(app))
+    lines = [line for line in page.splitlines() if line.startswith("tacit ")]
+    usage = {
+        next((n for n in commands if f"{line} ".startswith(f"tacit {n} ")), line): line for line in lines
+    }
+    assert len(usage) == len(lines)
     assert set(usage) == set(commands)
     for name, command in commands.items():
         names = [name for param in command.params for name in (*param.opts, *param.secondary_opts)]

@@ -18,7 +18,14 @@ from typing import Any
 
 from tacit.backends.ckks.provider import Provider
 from tacit.backends.ckks.public import PublicPlan
-from tacit.errors import BusyError, MissingKeyError, NotServedError, OffsetError, TacitError
+from tacit.errors import (
+    AccessDeniedError,
+    BusyError,
+    MissingKeyError,
+    NotServedError,
+    OffsetError,
+    TacitError,
+)
 from tacit.net import wire
 from tacit.net.envelope import open_request, read_client_header, seal_response
 from tacit.net.tensors import InferRequest, InferResponse, Tensor
@@ -60,6 +67,8 @@ class Scripted(ThreadingHTTPServer):
         }
         self.models = [MODEL]
         self.delay_s = 0.0
+        self.token = ""
+        self.clock_s = 0.0  # by which the provider's clock is wrong
 
     @property
     def url(self) -> str:
@@ -105,6 +114,9 @@ class Handler(BaseHTTPRequestHandler):
 
     do_GET = do_POST = do_PATCH = do_HEAD = do_DELETE = answer  # noqa: N815
 
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return super().date_time_string(time.time() + self.server.clock_s)
+
     def reply(self, body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
         for name, value in (headers or {}).items():
@@ -120,6 +132,10 @@ class Handler(BaseHTTPRequestHandler):
     def route(self) -> None:
         server, path = self.server, self.path
         body = b"" if self.command == "PATCH" else self.body()
+        if path == "/v2/health/live":
+            return self.reply(b"")
+        if server.token and self.headers.get("Authorization") != f"Bearer {server.token}":
+            raise AccessDeniedError("who asks is not known here", hint="send a token")
         if path == "/v2":
             return self.reply(json.dumps(server.server_document).encode())
         if path == "/v2/repository/index":

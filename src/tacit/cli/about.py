@@ -1,4 +1,5 @@
-"""`tacit about`: versions, the machine as Tacit sees it, where the security table comes from, what is how mature."""
+"""`tacit about`: versions, the machine as Tacit sees it, where the security table comes from, what is how
+mature."""
 
 from __future__ import annotations
 

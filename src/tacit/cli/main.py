@@ -1,6 +1,7 @@
 """The command `tacit`, and how every failure of it ends: two lines and a status, never a traceback.
 
-Everything heavy is imported inside the guard, so that an interrupt while Python is still loading is one line as well.
+Everything heavy is imported inside the guard, so that an interrupt while Python is still loading is one line
+as well.
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ def status_of(error: Exception) -> int:
 
 
 def explanation(error: Exception) -> tuple[str, str]:
-    """Message and hint. The message of an error that nobody foresaw may hold a value: only its place is shown."""
+    """Message and hint. The message of an error that nobody foresaw may hold a value: only its place is
+    shown."""
     match error:
         case errors.TacitError():
             reasons = getattr(error, "reasons", ())

@@ -1,4 +1,5 @@
-"""`tacit predict`: answers for a table of samples, with every role on this machine."""
+"""`tacit predict`: answers for a table of samples, by a model file with every role here, or by a provider's
+model."""
 
 from __future__ import annotations
 
@@ -7,22 +8,27 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import typer
-from rich.table import Table
 
 import tacit
 from tacit.backends.answer import answer_names
-from tacit.cli import output
-from tacit.cli.samples import check_same_columns, check_writable, read_table, write_answers
+from tacit.cli import connection, output
+from tacit.cli.answers import Asked, show
+from tacit.cli.connection import Connection, is_url
+from tacit.cli.samples import check_same_columns, check_writable, read_table
 from tacit.errors import InvalidParameterError
 
 __all__ = ["command"]
 
-SHOWN_ROWS = 10
-USELESS_BOUND = 0.5
-
 
 def command(
-    model: Annotated[pathlib.Path, typer.Argument(help="An ONNX file.", show_default=False)],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="An ONNX file, or https://HOST:PORT/MODEL of a provider.",
+            metavar="MODEL|URL",
+            show_default=False,
+        ),
+    ],
     data: Annotated[
         pathlib.Path, typer.Argument(help="Samples, one per row: .csv, .parquet or .npy.", show_default=False)
     ],
@@ -68,9 +74,136 @@ def command(
     simulate: Annotated[
         bool, typer.Option("--simulate", help="Encrypt nothing: run the plan in the clear, with its noise.")
     ] = False,
+    plan: Annotated[
+        str | None,
+        typer.Option(
+            help="At a provider: id of the only plan to trust, at least 12 digits.", show_default=False
+        ),
+    ] = None,
+    token_file: connection.TokenFile = None,
+    ca: connection.Authority = None,
+    cert: connection.Certificate = None,
+    key: connection.CertificateKey = None,
+    keyring: connection.KeyFolder = None,
+    passphrase_file: connection.PassphraseFile = None,
+    timeout: connection.Timeout = 300.0,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Predict every row of DATA; provider and owner are both on this machine, with real encryption between them."""
+    """Predict every row of DATA, encrypted: by a file with both roles on this machine, or by a provider's
+    model."""
+    place = Connection(
+        token_file=token_file,
+        ca=ca,
+        cert=cert,
+        key=key,
+        keyring=keyring,
+        passphrase_file=passphrase_file,
+        timeout=timeout,
+    )
+    if is_url(model):
+        only_here = {
+            "--calibration": calibration,
+            "--batch": batch,
+            "--check": check,
+            "--memory-bytes": memory_bytes,
+            "--simulate": simulate or None,
+        }
+        refuse(only_here, "is for a model on this machine: a provider chose it when it compiled the model")
+        if out is not None:
+            check_writable(out)
+        samples = read_table(data)[1]
+        asked = at_provider(
+            model,
+            samples,
+            place,
+            protection=protection,
+            plan=plan,
+            max_error=max_error,
+            measured=measured,
+            strict=strict,
+        )
+        show(asked, model, data, out, strict=strict, json=json)
+        return
+    refuse(
+        {"--plan": plan, **{name: value for name, value in place.given().items() if value is not None}},
+        "is for a provider's model: name it by its https:// address",
+    )
+    show(
+        on_this_machine(
+            pathlib.Path(model),
+            data,
+            protection,
+            calibration,
+            out,
+            max_error,
+            batch,
+            strict,
+            check,
+            memory_bytes,
+            measured,
+            simulate,
+        ),
+        model,
+        data,
+        out,
+        strict=strict,
+        json=json,
+    )
+
+
+def refuse(options: dict[str, Any], why: str) -> None:
+    for name, value in options.items():
+        if value is not None:
+            raise InvalidParameterError(f"`{name}` {why}")
+
+
+def at_provider(
+    url: str,
+    samples: np.ndarray,
+    place: Connection,
+    *,
+    protection: Literal["ckks", "clear"],
+    plan: str | None,
+    max_error: float | None,
+    measured: bool,
+    strict: bool,
+) -> Asked:
+    """Answers of a provider's model; keys are made and uploaded where there are none."""
+    with (
+        output.progress("connecting") as bar,
+        place.connect(
+            url, protection=protection, plan=plan, max_error=max_error, measured=measured, progress=bar
+        ) as remote,
+    ):
+        known = remote.trusted_plans()
+        answer = remote.predict(samples, strict=strict)
+        names = remote.columns(answer)
+    if protection == "clear":
+        return Asked(
+            answer=answer, names=names, facts={"url": url}, notes=["the provider saw samples and answers"]
+        )
+    trust = {"url": url, "plan_id": answer.report.plan_id, "first_use": not known}
+    said = "trusted on first use, and from now on" if not known else "trusted since the first use"
+    return Asked(
+        answer=answer, names=names, facts=trust, notes=[f"plan {answer.report.plan_id[:12]}: {said}"]
+    )
+
+
+def on_this_machine(
+    model: pathlib.Path,
+    data: pathlib.Path,
+    protection: Literal["ckks", "clear"],
+    calibration: pathlib.Path | None,
+    out: pathlib.Path | None,
+    max_error: float | None,
+    batch: int | None,
+    strict: bool,
+    check: int | None,
+    memory_bytes: int | None,
+    measured: bool,
+    simulate: bool,
+) -> Asked:
+    """Answers of a model file, provider and owner both in this process."""
     if simulate and protection == "clear":
         raise InvalidParameterError("`--simulate` is for `--protection ckks`: clear is exact")
     columns, samples = read_table(data)
@@ -93,76 +226,8 @@ def command(
         else:
             with tacit.protect(graph, protection, progress=bar, **plan, **trial) as private:
                 answer = private.predict(samples, strict=strict)
-    values = np.asarray(answer).reshape(len(samples), -1)
-    names = answer_names(graph, values.shape[1])
-    promised = None if strict else answer.within_bound
-    if out is not None:
-        write_answers(out, values, answer.labels, names, within_bound=promised)
-    if json:
-        output.document(
-            {
-                "model": str(model),
-                "rows": len(samples),
-                "columns": names,
-                "answers": None if out else values,
-                "labels": None if out else answer.labels,
-                "within_bound": None if out else promised,
-                "out": out,
-                "calibrated_on": str(calibration or data),
-                "report": answer.report.to_dict(),
-            }
-        )
-        return
-    if out is None:
-        output.show(table(values, answer.labels, names, promised))
-    output.show(summary(len(samples), out, answer.report, own=calibration is None and protection != "clear"))
-    if names[0].startswith("probabilities") and answer.report.error_bound >= USELESS_BOUND:
-        output.show("so wide a promise says little about a probability: calibrate without outliers")
-
-
-def table(
-    values: np.ndarray, labels: np.ndarray | None, names: list[str], within_bound: np.ndarray | None = None
-) -> Table:
-    """The first rows, as a table; ``within_bound``: (rows,) whether the promise holds, where rows may lack it."""
-    view = Table(box=None, header_style="bold", pad_edge=False)
-    view.add_column("row", justify="right")
-    if labels is not None:
-        view.add_column("label")
-    shown = names[:8]
-    for name in shown:
-        view.add_column(name, justify="right")
-    if within_bound is not None:
-        view.add_column("promised")
-    for row in range(min(SHOWN_ROWS, len(values))):
-        label = [] if labels is None else [str(labels[row])]
-        promise = [] if within_bound is None else ["yes" if within_bound[row] else "no"]
-        view.add_row(str(row + 1), *label, *(f"{value:.6g}" for value in values[row, : len(shown)]), *promise)
-    if len(values) > SHOWN_ROWS:
-        view.add_row("…")
-    return view
-
-
-def summary(rows: int, out: pathlib.Path | None, report: Any, *, own: bool) -> str:
-    """What the run did and cost, in a few lines."""
-    lines = ["" if out is None else f"wrote {rows} answers to {out}"]
-    if out is None and rows > SHOWN_ROWS:
-        lines.append(f"{rows - SHOWN_ROWS} more rows: `-o FILE` writes them all")
-    spent = ", ".join(f"{phase} {output.time_text(seconds)}" for phase, seconds in report.seconds.items())
-    lines.append(f"{report.protection}{', simulated' if report.simulated else ''}: {rows} rows; {spent}")
-    if report.samples_out_of_bound:
-        lines.append(
-            f"{report.samples_out_of_bound} rows have no promise: "
-            "a value lies too close to a threshold, or hidden values left their ranges"
-        )
-    if report.measured:
-        lines.append("the bound is measured on calibration data, not proven")
-    if report.simulated:
-        lines.append(
-            f"nothing was encrypted; error at most {report.error_bound:.2g}, here {report.max_error_against_clear:.2g}"
-        )
-    elif report.protection != "clear":
-        up, down, keys = map(output.size_text, (report.bytes_up, report.bytes_down, report.key_bytes))
-        lines.append(f"{up} up, {down} down, keys {keys} once; error at most {report.error_bound:.2g}")
-    if own:
-        lines.append("the region was taken from this data: `--calibration` sets it from other samples")
-    return "\n".join(line for line in lines if line)
+    notes = []
+    if calibration is None and protection != "clear":
+        notes.append("the region was taken from this data: `--calibration` sets it from other samples")
+    names = answer_names(graph, np.asarray(answer).reshape(len(samples), -1).shape[1])
+    return Asked(answer=answer, names=names, facts={"calibrated_on": str(calibration or data)}, notes=notes)

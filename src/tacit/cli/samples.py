@@ -60,7 +60,8 @@ def read_table(path: pathlib.Path) -> Table:
 
 
 def check_same_columns(data: pathlib.Path, names: list[str] | None, known: list[str] | None) -> None:
-    """Refuse data whose columns are those of the calibration data in another order: the model knows places only."""
+    """Refuse data whose columns are those of the calibration data in another order: the model knows places
+    only."""
     if names is None or known is None or names == known or sorted(names) != sorted(known):
         return
     place = next(index for index, pair in enumerate(zip(names, known, strict=True)) if pair[0] != pair[1])
@@ -80,8 +81,8 @@ def write_answers(
 ) -> None:
     """Write answers by the suffix of the path, all or nothing: a reader sees the old file or the new one.
 
-    `values`: (rows, len(names)) float64; `labels`: (rows,) or None; `within_bound`: (rows,) of true and false, or None.
-    A .npy file holds the values only; rows without a promise are NaN in it.
+    `values`: (rows, len(names)) float64; `labels`: (rows,) or None; `within_bound`: (rows,) of true and
+    false, or None. A .npy file holds the values only; rows without a promise are NaN in it.
     """
     columns: dict[str, Sequence[Any]] = {} if labels is None else {"label": labels.tolist()}
     columns |= {name: column.tolist() for name, column in zip(names, values.T, strict=True)}
@@ -125,7 +126,8 @@ def check_writable(path: pathlib.Path) -> None:
 
 @contextlib.contextmanager
 def atomic(path: pathlib.Path) -> Iterator[IO[bytes]]:
-    """Open a scratch file beside `path` that takes its place when the block ends well, and vanishes otherwise."""
+    """Open a scratch file beside `path` that takes its place when the block ends well, and vanishes
+    otherwise."""
     scratch = scratch_path(path)
     with writing(path):
         try:

@@ -35,7 +35,8 @@ def command(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Compare simulated encrypted answers for every row of DATA with the clear ones: know accuracy before paying."""
+    """Compare simulated encrypted answers for every row of DATA with the clear ones: know accuracy before
+    paying."""
     columns, samples = read_table(data)
     known = samples
     if calibration is not None:

@@ -198,14 +198,20 @@ class Remote:
             answer = predict_unprotected(
                 session, self.model, self._metadata, samples, timeout_s=self._timeout_s
             )
-            names = [f"output_{place}" for place in range(answer.reshape(len(answer), -1).shape[1])]
         else:
             plan = self._plan_for(len(samples))
             plan.region.check(table(plan, samples))
             answer = self._predict(session, self._keys(plan), samples, strict)
-            names = answer_names(plan.tail, np.asarray(answer).reshape(len(answer), -1).shape[1])
         self.report = answer.report
-        return like_frame(X, answer, names, marks=not strict) if frame_kind(X) else answer
+        return like_frame(X, answer, self.columns(answer), marks=not strict) if frame_kind(X) else answer
+
+    def columns(self, answer: Answer) -> list[str]:
+        """One name for each number that an answer of this model has for a sample: its role, and the class."""
+        width = np.asarray(answer).reshape(len(answer), -1).shape[1]
+        plan = self._plans.get(answer.report.plan_id)
+        if plan is not None:
+            return answer_names(plan.tail, width)
+        return ["output"] if width == 1 else [f"output_{place}" for place in range(width)]
 
     def plans(self) -> tuple[Offer, ...]:
         """The plans that the provider offers, by its own word. Under ``clear`` there are none."""
