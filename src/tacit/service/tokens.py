@@ -21,7 +21,7 @@ from pathlib import Path
 
 from tacit.errors import BusyError, DataError, InvalidParameterError
 
-__all__ = ["NAME", "TokenFile", "add_token", "new_token"]
+__all__ = ["NAME", "TokenFile", "add_token", "new_token", "token_line"]
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 """What a principal may be called."""
@@ -41,16 +41,22 @@ def digest_of(token: str) -> str:
     return hashlib.sha256(token.encode(errors="replace")).hexdigest()
 
 
+def token_line(name: str, token: str) -> str:
+    """The line of a file of tokens. Raises ``InvalidParameterError`` for what is not a name."""
+    if not NAME.fullmatch(name):
+        raise InvalidParameterError(
+            "a name has 1 to 64 letters, digits, `.`, `_`, `@` and `-`, and begins with a letter or digit"
+        )
+    return f"{name} sha256:{digest_of(token)}"
+
+
 def add_token(path: Path, name: str, token: str) -> None:
     """Append a line for ``name``; the file is made, for its owner only, if it is not there.
 
     Raises ``InvalidParameterError`` for a name that has a token there already or is not a name, ``DataError``
     for a file that cannot be written.
     """
-    if not NAME.fullmatch(name):
-        raise InvalidParameterError(
-            "a name has 1 to 64 letters, digits, `.`, `_`, `@` and `-`, and begins with a letter or digit"
-        )
+    line = token_line(name, token)
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "r+", encoding="utf-8") as file:
@@ -60,9 +66,7 @@ def add_token(path: Path, name: str, token: str) -> None:
                 raise InvalidParameterError(
                     f"`{name}` has a token in `{path}` already", hint="take its line out to replace the token"
                 )
-            file.write(
-                ("" if not text or text.endswith("\n") else "\n") + f"{name} sha256:{digest_of(token)}\n"
-            )
+            file.write(("" if not text or text.endswith("\n") else "\n") + line + "\n")
             file.flush()
             os.fsync(file.fileno())
     except UnicodeDecodeError:
