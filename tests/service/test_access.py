@@ -119,11 +119,24 @@ def test_a_list_that_cannot_be_read_lets_nobody_in(
     assert access.identify(bearer(alice)).identity == "token:alice"
 
 
+ZEROS, ONES = "0" * 64, "1" * 64
+
+
 @pytest.mark.parametrize(
     "text",
-    ["alice", "alice sha256:12", "alice md5:" + "0" * 64, "alice sha256:" + "G" * 64, "a b sha256:" + "0" * 64, "../x sha256:" + "0" * 64,
-     f"a sha256:{'0' * 64}\nb sha256:{'0' * 64}", f"a sha256:{'0' * 64}\na sha256:{'1' * 64}", "\x00", "é sha256:" + "0" * 64],
-)  # fmt: skip
+    [
+        "alice",
+        "alice sha256:12",
+        f"alice md5:{ZEROS}",
+        f"alice sha256:{'G' * 64}",
+        f"a b sha256:{ZEROS}",
+        f"../x sha256:{ZEROS}",
+        f"a sha256:{ZEROS}\nb sha256:{ZEROS}",
+        f"a sha256:{ZEROS}\na sha256:{ONES}",
+        "\x00",
+        f"é sha256:{ZEROS}",
+    ],
+)
 def test_a_malformed_list_does_not_start(tmp_path: pathlib.Path, text: str) -> None:
     path = tmp_path / "tokens"
     path.write_text(text + "\n", encoding="utf-8")

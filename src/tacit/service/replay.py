@@ -70,9 +70,9 @@ class ReplayWindow:
                 raise _skew(sent_at - now)
             if sent_at < self._floor_ms:
                 raise BusyError(
-                    "the request was sent before this server started, and may have been answered then",
+                    "the request was sent before this server began to remember requests, and may have been answered",
                     retry_after_s=(self._floor_ms - sent_at) / 1000,
-                    hint="send it anew; if that does not help, the clock of the client lags",
+                    hint="send it anew; if that does not help, the clock of one side lags",
                 )
             second, name = sent_at // 1000, _name(owner, request.id)
             ids = self._seconds.get(second, {})
