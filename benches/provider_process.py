@@ -7,6 +7,7 @@ from pathlib import Path
 
 from partner import Answer, peak_rss_bytes, repeat, serve
 
+from tacit.backends.ckks.memory import return_freed_memory
 from tacit.backends.ckks.provider import Provider
 
 
@@ -48,6 +49,7 @@ class Desk:
 
 
 if __name__ == "__main__":
+    return_freed_memory()
     desk = Desk()
     raise SystemExit(
         serve({"prepare": desk.prepare, "run": desk.run, "answer": desk.answer, "memory": desk.memory})

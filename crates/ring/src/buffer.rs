@@ -2,8 +2,9 @@
 //!
 //! Homomorphic operations need the same few sizes over and over. A fresh allocation of some megabytes is mapped, zeroed
 //! and faulted in page by page by the operating system, which costs as much as the arithmetic; so dropped buffers go
-//! back to a pool. Each thread keeps up to 32 MiB of its own; what does not fit goes to one process-wide pool, bounded by
-//! [`POOL_LIMIT_BYTES`], from which any thread takes the next one.
+//! back to a pool. Each thread keeps up to 8 MiB of its own; what does not fit goes to one process-wide pool, bounded by
+//! [`POOL_LIMIT_BYTES`], from which any thread takes the next one. A buffer serves requests that are up to a fifth
+//! smaller, so that polynomials of one level reuse what those of the level above left.
 //!
 //! The pool does not wipe: **whoever holds a secret in a buffer must call [`crate::Poly::zeroize`] before dropping it.**
 
@@ -12,13 +13,17 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The pool that all threads share never holds more than this; buffers beyond it are freed when dropped.
-pub const POOL_LIMIT_BYTES: usize = 1 << 30;
+pub const POOL_LIMIT_BYTES: usize = 256 << 20;
 
 /// Words in 64 bytes.
 const LINE: usize = 8;
 
-/// The part of the pool that a thread keeps to itself is at most this large.
-const LOCAL_LIMIT_BYTES: usize = 32 << 20;
+/// The part of the pool that a thread keeps to itself is at most this large. What one thread makes and another drops
+/// passes through the shared pool only beyond it.
+const LOCAL_LIMIT_BYTES: usize = 8 << 20;
+
+/// A buffer may be longer than what is asked for by one in this many of its words.
+const SLACK: usize = 4;
 
 static POOL: Mutex<Pool> = Mutex::new(Pool::EMPTY);
 
@@ -39,8 +44,12 @@ impl Pool {
         bytes: 0,
     };
 
+    /// The shortest storage that serves, of those the one dropped last.
     fn take(&mut self, len: usize) -> Option<Vec<u64>> {
-        let storage = self.free.get_mut(&len)?.pop()?;
+        let storage = self
+            .free
+            .range_mut(len..=len + len / SLACK)
+            .find_map(|(_, alike)| alike.pop())?;
         self.bytes -= size_of_val(storage.as_slice());
         Some(storage)
     }
@@ -73,9 +82,10 @@ impl Buffer {
     /// All words 0.
     pub(crate) fn zeroed(len: usize) -> Self {
         match take(len) {
-            Some(mut storage) => {
-                storage.fill(0);
-                Self::align(storage, len)
+            Some(storage) => {
+                let mut buffer = Self::align(storage, len);
+                buffer.words_mut().fill(0);
+                buffer
             }
             None => Self::align(vec![0; len + LINE], len),
         }

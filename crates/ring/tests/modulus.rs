@@ -205,3 +205,28 @@ fn pooled_buffers_come_back() {
     drop(again);
     assert!(buffer::release_pool() >= n * rows * 8);
 }
+
+#[test]
+fn a_buffer_serves_what_is_a_little_smaller() {
+    // Sizes that no other test uses: 21 rows serve 17 to 21 rows and no fewer.
+    let n = 2048;
+    let mut poly = Poly::<Coeff>::zeroed(n, 21);
+    poly.rows_mut().into_iter().for_each(|row| row.fill(77));
+    let address = poly.row(0).as_ptr() as usize;
+    drop(poly);
+    let smaller = Poly::<Coeff>::zeroed(n, 17);
+    assert_eq!(
+        smaller.row(0).as_ptr() as usize,
+        address,
+        "the same storage"
+    );
+    assert_eq!(smaller.rows(), 17);
+    assert!((0..17).all(|i| smaller.row(i).iter().all(|&x| x == 0)));
+    drop(smaller);
+    let smallest = Poly::<Coeff>::zeroed(n, 16);
+    assert_ne!(
+        smallest.row(0).as_ptr() as usize,
+        address,
+        "it would waste a quarter"
+    );
+}

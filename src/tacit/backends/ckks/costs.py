@@ -25,9 +25,9 @@ ENTRY_BYTES = 48
 """Of the binary forms of `crates/ckks/src/wire.rs`, without residues."""
 PROCESS_BYTES = 60_000_000
 """Of a provider's process before it holds a model: Python, NumPy, Tacit."""
-KEY_COPIES = 3
+KEY_COPIES = 2
 """Of the message of keys, while it is read: the message, its body, and what is checked of it."""
-REQUEST_COPIES = 2
+REQUEST_COPIES = 1
 COPY_S_PER_BYTE = 1e-10
 """Of a request, on its way out of the envelope."""
 KEY_COPY_S_PER_BYTE = 5e-9

@@ -127,7 +127,7 @@ class Executor:
 
     def run(
         self,
-        inputs: Sequence[Ciphertext],
+        inputs: list[Ciphertext],
         engine: Engine | None = None,
         *,
         observe: Observer | None = None,
@@ -135,6 +135,7 @@ class Executor:
     ) -> list[Ciphertext]:
         """Ciphertexts of the program's input layout → ciphertexts of its output layout, at level 0; then its flag.
 
+        Takes the ciphertexts out of ``inputs``, which is empty afterwards: each ends when it was read last.
         ``engine``: one of the same parameters that holds keys; by default the one that encoded the program.
         """
         return _Run(self, engine or self.engine).run(inputs, observe, watch)
@@ -150,23 +151,27 @@ class _Run:
         self._biases = executor.biases
 
     def run(
-        self, inputs: Sequence[Ciphertext], observe: Observer | None, watch: Watcher | None
+        self, inputs: list[Ciphertext], observe: Observer | None, watch: Watcher | None
     ) -> list[Ciphertext]:
         program, engine = self.program, self.engine
         last_read = {
             r: position for position in range(len(program.stages)) for r in program.sources(position)
         }
         registers = {0: list(inputs)}
+        inputs.clear()
         for position, stage in enumerate(program.stages):
             if observe is not None:
                 observe(position, stage)
             sources = program.sources(position)
-            made = self.stage(position, stage, [registers[r] for r in sources])
-            if watch is not None:
-                watch(position, stage, made)
+            # Lists of its own for the stage, which may end a ciphertext that it needs no more.
+            read = [list(registers[r]) for r in sources]
             for r in set(sources):
                 if last_read[r] == position:
                     del registers[r]
+            made = self.stage(position, stage, read)
+            del read
+            if watch is not None:
+                watch(position, stage, made)
             registers[position + 1] = made
         return [engine.drop_level(ct, 0) if ct.level else ct for ct in registers[len(program.stages)]]
 

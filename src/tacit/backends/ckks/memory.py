@@ -1,7 +1,8 @@
-"""Plans for providers with little memory: weights stay cleartext and are encoded for every request."""
+"""Memory of providers: plans that take little, with weights encoded for every request, and what is freed given back."""
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import replace
 
 from tacit.backends.base import Declaration
@@ -10,7 +11,11 @@ from tacit.backends.ckks.levels import Chain, moduli
 from tacit.backends.ckks.machine import Machine
 from tacit.backends.ckks.program import Program
 
-__all__ = ["without_maps"]
+__all__ = ["return_freed_memory", "without_maps"]
+
+_M_MMAP_THRESHOLD = -3
+"""Of glibc's malloc.h."""
+_LARGE_BYTES = 1 << 18
 
 
 def without_maps(
@@ -28,3 +33,16 @@ def without_maps(
         variant=f"{declaration.variant}, weights encoded for every request",
         details={**declaration.details, "keeps_maps": False},
     )
+
+
+def return_freed_memory() -> bool:
+    """Makes this process give large blocks back to the operating system when they are freed; whether it can.
+
+    For processes that do nothing but provide. The allocator of glibc learns to keep blocks of up to 32 MiB in its heap,
+    where those of another size do not fit: a third more memory for batches of forests. A fixed threshold ends that
+    (mallopt(3), ``M_MMAP_THRESHOLD``). It holds for the whole process, so no library should set it for its callers.
+    """
+    try:
+        return bool(ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES))
+    except (AttributeError, OSError, TypeError):
+        return False

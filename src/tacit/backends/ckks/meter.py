@@ -12,11 +12,14 @@ import numpy.typing as npt
 from tacit.backends.ckks.machine import INTEL_EMERALD_RAPIDS, Machine
 from tacit.backends.ckks.work import Shape, Work
 
-__all__ = ["Ledger", "Meter", "MeteredCiphertext", "MeteredMap"]
+__all__ = ["SWITCH_POLYNOMIALS", "Ledger", "Meter", "MeteredCiphertext", "MeteredMap"]
 
 FloatArray = npt.NDArray[np.float64]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+SWITCH_POLYNOMIALS = 8
+"""Over Q_l·P, that a key switch holds at once: parts of a product, digits, sums, quotients."""
 
 
 @dataclass
@@ -174,7 +177,14 @@ class Meter:
         self.spend(self.price("sum", ct.level, Shape.sum))
         return self.fresh(ct.level, ct.scale * scale)
 
+    def switch_key(self, level: int) -> None:
+        """What a key switch takes for itself counts while it lasts."""
+        words = SWITCH_POLYNOMIALS * (level + 1 + self.specials) * self.n
+        self.ledger.add(words)
+        self.ledger.add(-words)
+
     def mul_relin_rescale(self, a: MeteredCiphertext, b: MeteredCiphertext) -> MeteredCiphertext:
+        self.switch_key(a.level)
         self.spend(self.price("product", a.level, lambda shape: shape.key_switch(product=True)))
         return self.fresh(a.level - 1, a.scale * b.scale / self.q[a.level])
 
@@ -190,6 +200,7 @@ class Meter:
         return self.fresh(level, ct.scale)
 
     def rotate(self, ct: MeteredCiphertext, k: int) -> MeteredCiphertext:
+        self.switch_key(ct.level)
         self.spend(self.price("rotate", ct.level, lambda shape: shape.key_switch(product=False)))
         return self.fresh(ct.level, ct.scale)
 
@@ -211,11 +222,16 @@ class Meter:
             return [task(self, item) for item in items]
         single = Meter(self.log_n, self.q, self.specials, machine=self.machine)
         single.resident, single.ledger = self.resident, self.ledger
-        results, longest = [], 0.0
+        results, longest, passing = [], 0.0, []
+        ledger, most = self.ledger, self.ledger.most
         for item in items:
-            before = single.seconds
+            before, ledger.most = single.seconds, ledger.words
             results.append(task(single, item))
             longest = max(longest, single.seconds - before)
+            passing.append(ledger.most - ledger.words)
+            most = max(most, ledger.most)
+        # The tasks beside the one at the peak hold something, too, that ends with them: the most that it may be.
+        ledger.most = most + sum(sorted(passing)[: -self.threads : -1])
         self.spend(max(single.seconds / self.threads, longest))
         return results
 

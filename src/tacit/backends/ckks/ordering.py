@@ -14,6 +14,7 @@ are independent, and run beside each other.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -124,11 +125,17 @@ def run_path(engine: Engine, stage: PathStage, ct: Ciphertext) -> Ciphertext:
     return engine.note_bound(engine.mul_relin_rescale(ct, engine.rotate(ct, stage.rotation)), _UNIT)
 
 
-def run_column_order(
-    engine: Engine, stage: ColumnOrderStage, inputs: Sequence[Ciphertext]
-) -> list[Ciphertext]:
+def run_column_order(engine: Engine, stage: ColumnOrderStage, inputs: list[Ciphertext]) -> list[Ciphertext]:
+    """Takes columns out of ``inputs`` when the last feature that has them begins: there are many."""
+    left = Counter(column for feature in stage.features for column in feature.columns)
+
     def compare(engine: Engine, feature: FeatureOrder) -> list[tuple[int, Ciphertext, Ciphertext]]:
-        digits = _Digits(engine, [_dropped(engine, inputs[c], stage.level) for c in feature.columns])
+        columns = [_dropped(engine, inputs[c], stage.level) for c in feature.columns]
+        left.subtract(feature.columns)
+        for column in feature.columns:
+            if not left[column]:
+                inputs[column] = None
+        digits = _Digits(engine, columns)
         return [
             (index, *_both(engine, digits, threshold, ties=feature.ties))
             for index, threshold in zip(feature.indices, feature.thresholds, strict=True)

@@ -148,7 +148,10 @@ class Provider:
                 f"a request of this plan holds {limits[0]} to {limits[1]} ciphertexts"
             )
         inputs = self._read(parts)
+        # Nothing but a run holds its ciphertexts, and nothing at all their messages: each ends when it is not needed.
+        parts.clear()
         groups = [[ct] for ct in inputs] if latency else [inputs]
+        del inputs
         observe = None if checkpoint is None else lambda position, stage: checkpoint()
         results = [
             result for group in groups for result in self._executor.run(group, found.engine, observe=observe)
