@@ -11,7 +11,7 @@ import hashlib
 import os
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -75,14 +75,22 @@ _ALERTS = {
 }
 
 
-def server_context(cert: Path, key: Path, *, client_ca: Path | None = None) -> ssl.SSLContext:
+def server_context(
+    cert: Path,
+    key: Path,
+    *,
+    client_ca: Path | None = None,
+    refused: Callable[[str], None] | None = None,
+) -> ssl.SSLContext:
     """What a server listens with. With ``client_ca``, a connection without a certificate of that authority fails.
 
+    ``refused``: told, in OpenSSL's words, why a handshake failed; nothing of the peer is in them.
     Raises ``InvalidParameterError`` for a certificate that is not valid today or does not fit its key, ``DataError``
     for files that cannot be read.
     """
     context = _hardened(ssl.PROTOCOL_TLS_SERVER)
     context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.sslobject_class = type("Telling", (_Telling,), {"refused": staticmethod(refused or _ignored)})
     renew(context, cert, key)
     if client_ca is not None:
         _load_authority(context, client_ca)
@@ -190,8 +198,38 @@ def explain(error: BaseException, host: str) -> TlsError | ConnectError | PeerTi
             words = (cause.strerror or type(cause).__name__).lower()
             return ConnectError(f"no connection to `{host}`: {words}", hint="check the network")
     return ConnectError(
-        f"no connection to `{host}`", hint="check address and port, and that the server is running"
+        f"`{host}` ended the connection without an answer, or there is none",
+        hint="try again; where the server wants a client certificate, pass `cert=` (`--cert`, `--key`)",
     )
+
+
+class _Telling(ssl.SSLObject):
+    """Tells a peer why its certificate was refused: asyncio closes a connection before it has sent the alert.
+
+    The error is raised at the next call, which comes when the peer has closed; until then asyncio sends what is there.
+    """
+
+    refused: Callable[[str], None]
+    _failure: ssl.SSLError | None = None
+
+    def do_handshake(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+        try:
+            super().do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError as error:
+            reason = error.reason or "unknown"
+            self.refused(reason.lower().replace("_", " "))
+            if not isinstance(error, ssl.SSLCertVerificationError) and "CERTIFICATE" not in reason:
+                raise  # not worth waiting for: the peer may not even speak TLS, and so never close
+            self._failure = error
+            raise ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "an alert is to be sent") from error
+
+
+def _ignored(reason: str) -> None:
+    """Nobody wants to know."""
 
 
 def _hardened(protocol: int) -> ssl.SSLContext:
