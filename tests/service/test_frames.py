@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tacit.errors import InternalError, MalformedMessageError, MissingKeyError, UnsupportedOpError
 from tacit.service.failure import error_of, failure
-from tacit.service.frames import MAX_DESCRIPTORS, Frame, pair, receive, send
+from tacit.service.frames import MAX_DESCRIPTORS, Frame, Stored, pair, receive, send
 
 Ends = tuple[socket.socket, socket.socket]
 
@@ -37,6 +37,22 @@ def test_bodies_arrive_whole(ends: Ends, size: int) -> None:
     found = receive(ends[1])
     assert found == Frame("run", {"ticket": 7, "name": b"k"}, body)
     assert descriptors() == before, "no memory file stays open"
+
+
+def test_large_bodies_can_wait_in_their_file(ends: Ends) -> None:
+    body, before = os.urandom(200_000), descriptors()
+    stored = Stored.of(body)
+    for _ in range(2):  # a request that was not begun is sent again
+        send(ends[0], Frame("run", {}, stored))
+        found = receive(ends[1], reads_bytes=100_000)
+        assert found is not None and isinstance(found.body, Stored) and len(found.body) == len(body)
+        assert found.content() == body
+    stored.close()
+    stored.close()
+    send(ends[0], Frame("run", {}, body))
+    dropped = receive(ends[1], reads_bytes=100_000)
+    del found, dropped
+    assert descriptors() == before
 
 
 def test_descriptors_travel(ends: Ends) -> None:

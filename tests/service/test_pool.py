@@ -220,6 +220,7 @@ def test_a_worker_that_dies_fails_its_request_only(scene: Scene, fatal: signal.S
             start = time.monotonic()
             if fatal != signal.SIGSTOP:
                 os.kill(worker, fatal)
+            if fatal == signal.SIGSEGV:
                 os.kill(worker, signal.SIGCONT)
             with pytest.raises(WorkerLostError) as lost:
                 await first

@@ -93,10 +93,11 @@ class Crew:
         self._by_number[family.number] = family
         try:
             frame = await self._load(family)
+            public_plan = frame.content()
             offered = Offered(
-                program_id=plan_id_of(frame.body) if kind == "ckks" else content,
+                program_id=plan_id_of(public_plan) if kind == "ckks" else content,
                 kind=kind,
-                public_plan=frame.body,
+                public_plan=public_plan,
                 key_memory_bytes=integer(frame, "key_memory_bytes"),
                 load_s=loop.time() - start,
                 inputs=_specs(frame, "inputs"),

@@ -9,7 +9,6 @@ makes the other allocate more than it sent.
 from __future__ import annotations
 
 import array
-import contextlib
 import os
 import socket
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ import cbor2
 from tacit.backends.ckks.envelope import read_cbor
 from tacit.errors import MalformedMessageError
 
-__all__ = ["MAX_BODY_BYTES", "Frame", "pair", "receive", "send"]
+__all__ = ["MAX_BODY_BYTES", "Frame", "Stored", "pair", "receive", "send"]
 
 MAX_HEAD_BYTES = 1 << 16
 MAX_BODY_BYTES = 1 << 31
@@ -31,17 +30,80 @@ _PACKET_BYTES = MAX_HEAD_BYTES + _INLINE_BYTES
 _BUFFER_BYTES = 4 * _PACKET_BYTES
 
 
+class Stored:
+    """A body in an anonymous memory file: written and read once, by a thread where an event loop must not wait.
+
+    Eight million bytes take some milliseconds each way, mostly for fresh pages.
+    """
+
+    def __init__(self, file: int, size: int) -> None:
+        self._file = file
+        self._size = size
+
+    def __len__(self) -> int:
+        return self._size
+
+    @property
+    def file(self) -> int:
+        return self._file
+
+    @staticmethod
+    def of(body: bytes) -> Stored:
+        file = os.memfd_create("tacit-body", os.MFD_CLOEXEC)
+        try:
+            rest = memoryview(body)
+            while rest:
+                rest = rest[os.write(file, rest) :]
+        except BaseException:
+            os.close(file)
+            raise
+        return Stored(file, len(body))
+
+    def read(self) -> bytes:
+        """The body; the file stays open. Read and not mapped: one that shrinks hurts nobody."""
+        if os.fstat(self._file).st_size != self._size:
+            raise MalformedMessageError("a frame does not hold the body that it announces")
+        parts = []
+        offset = 0
+        while offset < self._size:
+            part = os.pread(self._file, self._size - offset, offset)
+            if not part:
+                raise MalformedMessageError("the body of a frame shrank while it was read")
+            parts.append(part)
+            offset += len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def close(self) -> None:
+        """Frees the memory; a second call does nothing."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def __del__(self) -> None:
+        """For a body that nobody came for, such as one whose reader was cancelled."""
+        self.close()
+
+
 @dataclass(frozen=True)
 class Frame:
     """``kind`` says which ``fields`` there are. ``descriptors``: open files that go along, the receiver's to close."""
 
     kind: str
     fields: dict[str, Any] = field(default_factory=dict)
-    body: bytes = b""
+    body: bytes | Stored = b""
     descriptors: tuple[int, ...] = ()
 
     def __repr__(self) -> str:
         return f"<Frame {self.kind} body={len(self.body)}>"
+
+    def content(self) -> bytes:
+        """The body, read; its memory file is closed."""
+        if isinstance(self.body, bytes):
+            return self.body
+        try:
+            return self.body.read()
+        finally:
+            self.body.close()
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
@@ -59,27 +121,33 @@ def send(end: socket.socket, frame: Frame) -> None:
     """
     if len(frame.body) > MAX_BODY_BYTES:
         raise MalformedMessageError(f"a frame carries at most {MAX_BODY_BYTES} bytes")
-    is_large = len(frame.body) > _INLINE_BYTES
+    body = frame.body
+    stored = Stored.of(body) if isinstance(body, bytes) and len(body) > _INLINE_BYTES else None
+    held = body if isinstance(body, Stored) else stored
     head = {
         "kind": frame.kind,
         "fields": frame.fields,
-        "size": len(frame.body),
-        "body": None if is_large else frame.body,
+        "size": len(body),
+        "body": body if held is None else None,
     }
-    packet = cbor2.dumps(head, canonical=True)
-    if len(packet) > _PACKET_BYTES:
-        raise MalformedMessageError(f"the fields of a frame take at most {MAX_HEAD_BYTES} bytes")
-    descriptors = list(frame.descriptors)
-    file = _written(frame.body) if is_large else None
     try:
-        socket.send_fds(end, [packet], [*descriptors, *([] if file is None else [file])])
+        packet = cbor2.dumps(head, canonical=True)
+        if len(packet) > _PACKET_BYTES:
+            raise MalformedMessageError(f"the fields of a frame take at most {MAX_HEAD_BYTES} bytes")
+        socket.send_fds(end, [packet], [*frame.descriptors, *([] if held is None else [held.file])])
     finally:
-        if file is not None:
-            os.close(file)
+        if stored is not None:
+            stored.close()
 
 
-def receive(end: socket.socket, *, max_body_bytes: int = MAX_BODY_BYTES, waits: bool = True) -> Frame | None:
-    """The next frame; ``None`` when the other end has closed.
+def receive(
+    end: socket.socket,
+    *,
+    max_body_bytes: int = MAX_BODY_BYTES,
+    waits: bool = True,
+    reads_bytes: int = MAX_BODY_BYTES,
+) -> Frame | None:
+    """The next frame; ``None`` when the other end has closed. A body over ``reads_bytes`` is left in its memory file.
 
     Without ``waits`` raises ``BlockingIOError`` if nothing is there. Raises ``MalformedMessageError`` for what ``send``
     does not make, and for a body over ``max_body_bytes``.
@@ -103,7 +171,13 @@ def receive(end: socket.socket, *, max_body_bytes: int = MAX_BODY_BYTES, waits: 
         if not 0 <= size <= max_body_bytes:
             raise MalformedMessageError(f"a frame announces a body of more than {max_body_bytes} bytes")
         if body is None and descriptors:
-            body = _read(descriptors.pop(), size)
+            body = Stored(descriptors.pop(), size)
+            if size <= reads_bytes:
+                try:
+                    content = body.read()
+                finally:
+                    body.close()
+                body = content
         elif type(body) is not bytes or len(body) != size:
             raise MalformedMessageError("a frame does not hold the body that it announces")
         return Frame(kind, fields, body, _taken(descriptors))
@@ -128,35 +202,3 @@ def _taken(descriptors: list[int]) -> tuple[int, ...]:
     result = tuple(descriptors)
     descriptors.clear()
     return result
-
-
-def _written(body: bytes) -> int:
-    """An anonymous file in memory that holds the body."""
-    file = os.memfd_create("tacit-body", os.MFD_CLOEXEC)
-    try:
-        rest = memoryview(body)
-        while rest:
-            rest = rest[os.write(file, rest) :]
-    except BaseException:
-        os.close(file)
-        raise
-    return file
-
-
-def _read(file: int, size: int) -> bytes:
-    """The whole of a file of that size, which is closed. Read and not mapped: one that shrinks hurts nobody."""
-    try:
-        if os.fstat(file).st_size != size:
-            raise MalformedMessageError("a frame does not hold the body that it announces")
-        parts = []
-        offset = 0
-        while offset < size:
-            part = os.pread(file, size - offset, offset)
-            if not part:
-                raise MalformedMessageError("the body of a frame shrank while it was read")
-            parts.append(part)
-            offset += len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-    finally:
-        with contextlib.suppress(OSError):
-            os.close(file)

@@ -27,8 +27,8 @@ from tacit.errors import (
 )
 from tacit.service.crew import Crew, Offered
 from tacit.service.failure import error_of
-from tacit.service.frames import Frame
-from tacit.service.processes import Family, Member
+from tacit.service.frames import Frame, Stored
+from tacit.service.processes import LARGE_BYTES, Family, Member
 from tacit.service.program import pack_arrays, unpack_arrays
 from tacit.service.queue import Limits, Queue, Ticket
 from tacit.service.room import KeyFile, Room
@@ -39,8 +39,8 @@ WATCH_S = 0.25
 """How often processes are looked at."""
 SHORT_S = 0.05
 """Requests that take less are handed to a worker before it has finished the one before."""
-PATIENCE_S = 0.02
-"""Least time that work waits for the worker that has its keys before another one reads them too."""
+PATIENCE_S = 0.01
+"""Least time that a worker idles beside work for another one before it reads the keys of that work too."""
 DAY_S = 86400.0
 
 
@@ -83,6 +83,8 @@ class Pool:
         self._watch: asyncio.Task[None] | None = None
         self._quiet = asyncio.Event()
         self._is_draining = False
+        self._idle_s = 0.0
+        self._idle_since_s: float | None = None
 
     async def __aenter__(self) -> Pool:
         await self.start()
@@ -140,7 +142,7 @@ class Pool:
         more than all workers may keep, ``BusyError``, ``RateLimitError``, ``PeerTimeoutError``, ``WorkerLostError``.
         """
         frame = await self._ask("run", program, keys.owner, request, {}, keys, principal, deadline)
-        return frame.body
+        return await _content(frame)
 
     async def check_keys(
         self, program: str, keys: KeyFile, *, principal: str = "", deadline: float | None = None
@@ -160,7 +162,7 @@ class Pool:
         """Outputs by name of a model in the clear. Raises ``ShapeError`` and ``DataError``, and else as ``run``."""
         heads, body = pack_arrays(arrays)
         frame = await self._ask("predict", program, owner, body, {"arrays": heads}, None, principal, deadline)
-        return unpack_arrays(frame.fields.get("arrays"), frame.body)
+        return unpack_arrays(frame.fields.get("arrays"), await _content(frame))
 
     def forget_keys(self, keys: KeyFile) -> None:
         """Drops keys from the memory of workers, for keys that the store does not have any more."""
@@ -234,6 +236,15 @@ class Pool:
         loop = asyncio.get_running_loop()
         family = self._family(program, keys is not None)
         self._queue.admit(principal, len(body), self._retry_after_s())
+        stored = None
+        if len(body) > LARGE_BYTES:
+            stored = await asyncio.to_thread(Stored.of, body)
+            try:
+                self._family(program, keys is not None)
+                self._queue.admit(principal, len(body), self._retry_after_s())
+            except TacitError:
+                stored.close()
+                raise
         now = loop.time()
         ticket = Ticket(
             number=next(self._numbers),
@@ -242,7 +253,7 @@ class Pool:
             owner=owner,
             principal=principal,
             fields=fields if keys is None else {**fields, "path": str(keys.path)},
-            body=body,
+            body=body if stored is None else stored,
             keys=None if keys is None else keys.name(program),
             admitted_s=now,
             deadline_s=now + self.limits.request_s if deadline is None else min(deadline, now + DAY_S),
@@ -283,6 +294,7 @@ class Pool:
 
     def _pump(self) -> None:
         """Hands out what can be handed out, each lane in its turn."""
+        self._count_idle()
         place: list[Member] = []
 
         def fits(ticket: Ticket) -> bool:
@@ -293,6 +305,16 @@ class Pool:
 
         while (ticket := self._queue.take(fits)) is not None:
             self._give(ticket, place.pop())
+        self._count_idle()
+
+    def _count_idle(self) -> None:
+        """Adds up how long work waited for one worker while another had nothing to do."""
+        now = asyncio.get_running_loop().time()
+        if self._idle_since_s is not None:
+            self._idle_s += now - self._idle_since_s
+        running = sum(1 for member in self._crew.members if member.flying)
+        is_idle = self._queue.waiting > 0 and running < self.limits.workers
+        self._idle_since_s = now if is_idle else None
 
     def _place(self, ticket: Ticket) -> Member | None:
         """The worker that takes the ticket now, if one does: the one that has its keys, or else an idle one."""
@@ -301,16 +323,16 @@ class Pool:
         has_slot = sum(1 for member in self._crew.members if member.flying) < self.limits.workers
         numbers = [] if keys is None else self._room.holders(keys)
         holders = [members[number] for number in numbers if number in members]
-        for member in holders:
-            if not member.flying and has_slot:
-                return member
-        if 0 < family.seconds < SHORT_S:
-            for member in holders:
-                if len(member.flying) == 1:
-                    return member
-        if holders and now - ticket.admitted_s < max(PATIENCE_S, 2 * family.loading_s, family.seconds):
+        if not has_slot:
+            if 0 < family.seconds < SHORT_S:
+                for member in holders:
+                    if len(member.flying) == 1:
+                        return member
             return None
-        if not has_slot or now < family.not_before_s:
+        for member in holders:
+            if not member.flying:
+                return member
+        if now < family.not_before_s or (holders and not self._is_worth_reading(family)):
             return None
         if keys is not None and not self._room.fits(family.key_memory_bytes, self._in_use()):
             return None
@@ -318,6 +340,10 @@ class Pool:
         if idle:
             return min(idle, key=lambda member: self._room.count(member.number))
         return self._crew.fork(family) if len(members) < self.limits.workers else None
+
+    def _is_worth_reading(self, family: Family) -> bool:
+        """Whether a second worker should read keys that a busy one has: after it idled for as long as that takes."""
+        return self._idle_s >= max(PATIENCE_S, family.loading_s)
 
     def _in_use(self) -> set[tuple[int, bytes]]:
         return {
@@ -334,6 +360,7 @@ class Pool:
             if entry in self._room:
                 self._room.touch(entry)
             else:
+                self._idle_s = 0.0
                 for number, name in self._room.hold(entry, size, self._in_use()):
                     if number == member.number:
                         drop.append(name)  # in the frame of the request: dropped before others are read
@@ -342,7 +369,12 @@ class Pool:
         if not member.flying:
             member.since_s = asyncio.get_running_loop().time()
         member.flying.append(ticket)
-        fields = {**ticket.fields, "ticket": ticket.number, "keys": ticket.keys, "drop": drop}
+        is_alone = not self._queue.waiting and all(
+            other is member or not other.flying for other in self._crew.members
+        )
+        threads = self.limits.threads * (self.limits.workers if is_alone else 1)
+        own = {"ticket": ticket.number, "keys": ticket.keys, "drop": drop, "threads": threads}
+        fields = {**ticket.fields, **own}
         try:
             member.link.send(Frame(ticket.kind, fields, ticket.body))
         except OSError:
@@ -386,6 +418,8 @@ class Pool:
         if not self._queue.admitted:
             self._quiet.set()
         if ticket.future.done():
+            if isinstance(result, Frame) and isinstance(result.body, Stored):
+                result.body.close()
             return
         if isinstance(result, Frame):
             ticket.future.set_result(result)
@@ -450,6 +484,13 @@ class Pool:
             await asyncio.sleep(WATCH_S)
             await self._crew.look_after(self._is_stuck)
             self._pump()
+
+
+async def _content(frame: Frame) -> bytes:
+    """The body of an answer; a large one is read by a thread."""
+    if isinstance(frame.body, bytes):
+        return frame.body
+    return await asyncio.to_thread(frame.content)
 
 
 def _seconds(frame: Frame, key: str) -> float:

@@ -17,8 +17,10 @@ from tacit.errors import InternalError, MalformedMessageError
 from tacit.service.frames import MAX_BODY_BYTES, Frame, pair, receive, send
 from tacit.service.queue import Ticket
 
-__all__ = ["Family", "Link", "Member", "Zygote"]
+__all__ = ["LARGE_BYTES", "Family", "Link", "Member", "Zygote"]
 
+LARGE_BYTES = 1 << 20
+"""Bodies over this are written and read by a thread, so that the event loop does not wait for them."""
 _START_S = 60.0
 _AT_ONCE = 8
 """Frames that are read from one socket before others have their turn."""
@@ -54,7 +56,7 @@ class Link:
     def _read(self) -> None:
         for _ in range(_AT_ONCE):
             try:
-                frame = receive(self._end, max_body_bytes=MAX_BODY_BYTES)
+                frame = receive(self._end, max_body_bytes=MAX_BODY_BYTES, reads_bytes=LARGE_BYTES)
             except BlockingIOError:
                 return
             except (MalformedMessageError, OSError):

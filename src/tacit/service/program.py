@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cbor2
@@ -61,7 +61,10 @@ class CkksProgram:
     def read_keys(self, message: bytes) -> OwnerKeys:
         return self.provider.read_keys(message)
 
-    def run(self, request: bytes, keys: OwnerKeys, checkpoint: Callable[[], None]) -> bytes:
+    def run(self, request: bytes, keys: OwnerKeys, checkpoint: Callable[[], None], *, threads: int) -> bytes:
+        """``threads``: for this request, more than usual when no other one runs."""
+        if threads != keys.engine.threads:
+            keys = replace(keys, engine=keys.engine.on(threads))
         return self.provider.run(request, keys=keys, checkpoint=checkpoint)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tacit.errors import BusyError, InvalidParameterError, RateLimitError
+from tacit.service.frames import Stored
 
 __all__ = ["Limits", "Queue", "Ticket"]
 
@@ -68,7 +69,7 @@ class Ticket:
     owner: bytes
     principal: str
     fields: dict[str, Any]
-    body: bytes
+    body: bytes | Stored
     keys: bytes | None
     admitted_s: float
     deadline_s: float
@@ -150,6 +151,8 @@ class Queue:
 
     def leave(self, ticket: Ticket) -> None:
         """A ticket has its answer: its room is free again."""
+        if isinstance(ticket.body, Stored):
+            ticket.body.close()
         self.admitted -= 1
         self.bytes -= ticket.size_bytes
         self._principals[ticket.principal] -= 1

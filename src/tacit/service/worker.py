@@ -109,10 +109,11 @@ class Worker:
         if isinstance(program, CkksProgram):
             if frame.kind != "run":
                 raise MalformedMessageError("this program computes on ciphertexts")
-            return program.run(frame.body, self.keys[_name(frame)], self._checkpoint), []
+            keys, threads = self.keys[_name(frame)], _integer(frame, "threads")
+            return program.run(frame.content(), keys, self._checkpoint, threads=threads), []
         if frame.kind != "predict":
             raise MalformedMessageError("this program computes in the clear")
-        outputs = program.predict(unpack_arrays(frame.fields.get("arrays"), frame.body))
+        outputs = program.predict(unpack_arrays(frame.fields.get("arrays"), frame.content()))
         heads, body = pack_arrays(outputs)
         return body, heads
 

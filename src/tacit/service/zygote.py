@@ -160,7 +160,7 @@ def main() -> NoReturn:
     send(root.end, Frame("ready"))
 
     def answer(frame: Frame) -> None:
-        fields, body = frame.fields, frame.body
+        fields, body = frame.fields, frame.content()
         kind, number, threads, limit = (fields.get(k) for k in ("kind", "number", "threads", "worker_bytes"))
         if frame.kind != "load" or len(frame.descriptors) != 1 or type(kind) is not str:
             raise MalformedMessageError("the root forks families and does nothing else")

@@ -66,9 +66,13 @@ class EncryptedEngine:
         """
         if self.threads == 1 or len(items) < 2:
             return [task(self, item) for item in items]
-        single = EncryptedEngine(self.params, self._keys)
+        single = self.on(1)
         with ThreadPoolExecutor(self.threads) as pool:
             return list(pool.map(lambda item: task(single, item), items))
+
+    def on(self, threads: int) -> EncryptedEngine:
+        """The same keys, which are shared and not copied, on another number of threads."""
+        return EncryptedEngine(self.params, self._keys, threads=threads)
 
     def note_bound(self, ct: Ciphertext, bound: FloatArray | float) -> Ciphertext:
         """Bounds matter to the simulator only."""
