@@ -13,7 +13,7 @@ from cryptography.x509 import load_pem_x509_certificate
 
 from tacit.errors import AccessDeniedError, BusyError, DataError, InvalidParameterError, RateLimitError
 from tacit.service.access import Access, Principal, owner_of
-from tacit.service.exposure import check_exposure
+from tacit.service.exposure import check_exposure, is_local_host
 from tacit.service.rate import RateLimiter, Rates
 from tacit.service.tokens import TokenFile, add_token, new_token, token_line
 from tests.net.authority import Authority
@@ -338,3 +338,24 @@ def test_what_a_server_needs_to_listen(host: str, given: str, words: str | None)
     with pytest.raises(InvalidParameterError) as refusal:
         check()
     assert words in refusal.value.hint
+
+
+@pytest.mark.parametrize(
+    ("header", "local"),
+    [
+        ("localhost", True),
+        ("LocalHost:8443", True),
+        ("127.0.0.1:8443", True),
+        ("[::1]:8443", True),
+        ("[::1]", True),
+        ("", False),
+        ("evil.example:8443", False),
+        ("localhost.evil.example", False),
+        ("127.0.0.1.evil.example:80", False),
+        ("evil.example:127.0.0.1", False),
+        ("10.0.0.1", False),
+        ("[2001:db8::1]:8443", False),
+    ],
+)
+def test_names_of_this_machine(header: str, local: bool) -> None:
+    assert is_local_host(header) is local

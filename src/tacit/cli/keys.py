@@ -8,14 +8,16 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from tacit.cli import connection, output
+from tacit.cli import connection, dev_cert, output, token
 from tacit.cli.connection import Connection
 from tacit.errors import InvalidParameterError
 from tacit.remote.keyring import Entry, Keyring
 
 __all__ = ["app"]
 
-app = typer.Typer(help="List, remove and make keys.", no_args_is_help=True)
+app = typer.Typer(help="List, remove and make keys, certificates and tokens.", no_args_is_help=True)
+app.command("dev-cert")(dev_cert.command)
+app.command("token")(token.command)
 
 
 @app.command("list")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tacit.errors import InvalidParameterError
 from tacit.net.development import is_loopback
 
-__all__ = ["check_exposure"]
+__all__ = ["check_exposure", "is_local_host"]
 
 
 def check_exposure(
@@ -47,3 +47,13 @@ def check_exposure(
             f"others reach `{host}`, and nothing says who may ask",
             hint="give `--tokens FILE` or `--client-ca FILE`; `--open` lets everybody in",
         )
+
+
+def is_local_host(header: str) -> bool:
+    """Whether the header `Host` names this machine: `localhost` or a loopback address, with any port.
+
+    A server on loopback that is open to everybody asks this, so that a web page cannot reach it through the browser of
+    somebody on this machine by having its own name lead to 127.0.0.1 (DNS rebinding).
+    """
+    host, bracket, _ = header.partition("]")
+    return is_loopback(host + bracket if bracket else header.rpartition(":")[0] or header)
