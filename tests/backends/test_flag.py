@@ -10,11 +10,13 @@ import pytest
 from tacit.backends.ckks.backend import OBSERVED_ASSUMPTION, CkksCandidate
 from tacit.backends.ckks.compiled import Compiled
 from tacit.backends.ckks.envelope import open_envelope, seal
+from tacit.backends.ckks.layout import ReplicatedLayout
 from tacit.backends.ckks.owner import Owner
 from tacit.backends.ckks.partition import Activation
 from tacit.backends.ckks.program import fold_steps
 from tacit.backends.ckks.provider import Provider
 from tacit.backends.ckks.public import PublicPlan
+from tacit.backends.ckks.scores import read_columns, read_packed
 from tacit.backends.ckks.simulation import Simulation
 from tacit.backends.ckks.simulator import SimulatedCiphertext, Simulator
 from tacit.errors import HiddenRangeError, MalformedMessageError, PrecisionError
@@ -126,6 +128,22 @@ def test_no_value_leaves_its_range_unseen(candidate: CkksCandidate) -> None:
     assert answer.within_bound[usual & (flags(candidate, x) < 0.8)].all()
     kept = answer.within_bound
     assert np.abs(np.asarray(answer) - clear)[kept].max() <= answer.report.error_bound
+
+
+def test_a_flag_with_an_imaginary_part_is_not_plausible(candidate: CkksCandidate) -> None:
+    """Powers of real values are real but for noise: what is not was never made by the program."""
+    plan = candidate.compile().public
+    assert plan.flag is not None
+    middle = (plan.low + plan.high) / 2
+    flags = np.array([0.1, 0.1 + 1j * plan.flag.limit / 2, 0.1 + 2j * plan.flag.limit])
+    scores = np.tile(middle, (3, 1))
+    if isinstance(plan.output, ReplicatedLayout):
+        period = np.zeros((3, plan.output.period), dtype=complex)
+        period[:, : plan.output.size] = scores
+        read = read_packed(plan, np.tile(period, 2), np.repeat(flags[:, None], 4, axis=1))
+    else:
+        read = read_columns(plan, scores, np.zeros_like(scores), flags)
+    assert read.inside.all() and read.plausible.tolist() == [True, True, False]
 
 
 def test_a_raised_flag_gives_no_number(candidate: CkksCandidate, roles: tuple[Provider, Owner]) -> None:

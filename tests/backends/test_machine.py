@@ -87,6 +87,10 @@ def _huge(fields: dict[str, object]) -> None:
     fields["message_s"] = 10**400
 
 
+def _escape(fields: dict[str, object]) -> None:
+    fields["origin"] = "\x1b[2J\x1b]0;mine\x07"
+
+
 def _long_name(fields: dict[str, object]) -> None:
     fields["cpu"] = "x" * 1000
 
@@ -103,6 +107,7 @@ def _long_name(fields: dict[str, object]) -> None:
         _text,
         _no_cache,
         _huge,
+        _escape,
         _long_name,
     ],
 )

@@ -132,6 +132,14 @@ def test_no_bit_of_a_bundle_may_change() -> None:
             Compiled.from_bytes(bytes(damaged))
 
 
+@pytest.mark.parametrize("salt", [1 << 40, True, None, "0" * 16, b"", bytes(15), [0] * 16])
+def test_a_bundle_has_a_salt_of_bytes(compiled: Compiled, salt: object) -> None:
+    """A number in its place would make as many bytes, sealed with a digest that is right."""
+    fields = open_envelope(compiled.to_bytes(), "bundle")
+    with pytest.raises(MalformedMessageError):
+        Compiled.from_bytes(seal("bundle", {**fields, "salt": salt}))
+
+
 @pytest.mark.parametrize(
     ("x", "error"),
     [

@@ -10,7 +10,7 @@ import pytest
 from tacit.backends.base import Sight
 from tacit.backends.ckks.compiled import Compiled
 from tacit.backends.ckks.owner import Owner
-from tacit.backends.ckks.public import MEASURED, PublicPlan
+from tacit.backends.ckks.public import PublicPlan
 from tacit.errors import (
     MalformedMessageError,
     PeerIncompatibleError,
@@ -61,7 +61,7 @@ DISHONEST: dict[str, tuple[Callable[[PublicPlan], PublicPlan], str]] = {
     "said twice": (lambda p: replace(p, sights=(Sight("inputs", ("provider",)), *p.sights)), "twice"),
     "weak parameters": (lambda p: replace(p, log_p=(50,) * 6), "128"),
     "too inexact": (lambda p: replace(p, error_bound=0.5), "error bound is 0.5"),
-    "measured only": (lambda p: replace(p, assumptions=(*p.assumptions, MEASURED)), "not proven"),
+    "measured only": (lambda p: replace(p, is_measured=True), "not proven"),
 }
 
 
@@ -80,7 +80,7 @@ def test_every_reason_is_told_at_once(plan: PublicPlan) -> None:
 
 
 def test_a_measured_bound_is_for_those_who_accept_it(plan: PublicPlan) -> None:
-    measured = replace(plan, assumptions=(*plan.assumptions, MEASURED))
+    measured = replace(plan, is_measured=True)
     assert checked(measured, measured=True).is_measured
 
 

@@ -29,7 +29,7 @@ from tacit.backends.ckks.memory import without_maps
 from tacit.backends.ckks.noise import NoiseModel
 from tacit.backends.ckks.partition import Partition, partition
 from tacit.backends.ckks.program import Program
-from tacit.backends.ckks.public import MAX_KEY_BYTES, MAX_LATENCY_BATCH, MEASURED, Flag, PublicPlan
+from tacit.backends.ckks.public import MAX_KEY_BYTES, MAX_LATENCY_BATCH, Flag, PublicPlan
 from tacit.backends.ckks.ranges import Model, Observed, lower, score_range
 from tacit.backends.ckks.region import Region, calibrate
 from tacit.backends.ckks.selection import Selection
@@ -65,7 +65,8 @@ MAX_FLAG_NOISE = 0.5
 """Of a range flag, whose alarm is at 1 and which calibration samples keep below a quarter."""
 MEASURED_ASSUMPTION = (
     "ranges of hidden values and the error of polynomials are "
-    f"{MEASURED}: the largest error of these samples times {ERROR_MARGIN} is promised for samples like them; noise of "
+    "measured on calibration data, not proven: the largest error of these samples times "
+    f"{ERROR_MARGIN} is promised for samples like them; noise of "
     "ciphertexts is bounded"
 )
 TOLERANCES = (1e-4, 1e-3, 1e-2, 3e-2, 0.1, 0.3)
@@ -142,6 +143,7 @@ class CkksCandidate:
             doubt=self.slot_noise if isinstance(self.model, Selection) else None,
             margin=self.margin or None,
             flag=_flag(program, chain),
+            is_measured=self.declaration.details.get("promise") == "measured",
             sights=self.declaration.sights,
             assumptions=self.declaration.assumptions,
         )

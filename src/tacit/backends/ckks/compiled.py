@@ -21,7 +21,9 @@ from tacit.backends.ckks.ranges import Model, ScaledAffine, Step, Watch
 from tacit.backends.ckks.selection import Selection, selection_from_fields, selection_to_fields
 from tacit.errors import MalformedMessageError, TacitError
 
-__all__ = ["Compiled"]
+__all__ = ["SALT_BYTES", "Compiled"]
+
+SALT_BYTES = 16
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -77,7 +79,7 @@ class Compiled:
                 public.log_n, public.log_q, public.log_p, public.log_scale, bool(fields["rescale_last"])
             )
             _check_shapes(model, public)
-            return Compiled(public, model, chain, bytes(fields["salt"]), bool(fields["keeps_maps"]))
+            return Compiled(public, model, chain, _salt(fields["salt"]), bool(fields["keeps_maps"]))
         except TacitError:
             raise
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
@@ -218,6 +220,13 @@ def _approximation_from_list(fields: list[Any] | None) -> Approximation | None:
         return None
     series, error, slope, high = fields
     return Approximation(_array(series), float(error), float(slope), float(high))
+
+
+def _salt(value: object) -> bytes:
+    """Bytes only: of a number, ``bytes`` would make so many."""
+    if not isinstance(value, bytes) or len(value) != SALT_BYTES:
+        raise ValueError("the salt is not of its size")
+    return value
 
 
 def _bytes(array: FloatArray) -> bytes:

@@ -92,10 +92,12 @@ class Machine:
         """Reads ``to_dict``. Raises ``DataError`` for anything else."""
         try:
             if fields["format"] != FORMAT:
-                raise _broken(f"it has format {fields['format']!r}, and this version reads format {FORMAT}")
+                raise _broken(f"it is of another format than {FORMAT}, which this version reads")
             texts = {name: fields[name] for name in ("cpu", "cpu_path", "core", "origin")}
             if not all(isinstance(text, str) and len(text) <= 200 for text in texts.values()):
                 raise _broken("a name is too long or no text")
+            if not all(text.isprintable() for text in texts.values()):
+                raise _broken("a name holds what cannot be printed")
             machine = Machine(
                 **texts,
                 caches=Caches(_cache_words(fields["near_words"]), _cache_words(fields["shared_words"])),

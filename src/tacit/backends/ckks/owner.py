@@ -266,7 +266,7 @@ class Owner:
             scores = read_packed(plan, slots, flags)
         else:
             imaginary = None if plan.output.is_complex else slots.imag.T
-            alarm = None if flags is None else flags[0].real
+            alarm = None if flags is None else flags[0]
             scores = read_columns(plan, plan.output.unpack(slots), imaginary, alarm)
         if not scores.plausible.all():
             raise _failed()

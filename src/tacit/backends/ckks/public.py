@@ -29,11 +29,11 @@ from tacit.errors import (
 from tacit.ir.graph import Graph
 from tacit.ir.text import from_text, to_text
 
-__all__ = ["MAX_LATENCY_BATCH", "MEASURED", "PLAN_VERSION", "Flag", "PublicPlan"]
+__all__ = ["MAX_LATENCY_BATCH", "PLAN_VERSION", "Flag", "PublicPlan"]
 
 FloatArray = npt.NDArray[np.float64]
 
-PLAN_VERSION = 2
+PLAN_VERSION = 3
 MAX_PLAN_BYTES = 1 << 27
 MAX_FEATURES = 1 << 20
 MAX_TAIL_NODES = 256
@@ -44,8 +44,6 @@ MAX_TAIL_TEXT = 1 << 22
 MAX_RANK = 8
 MAX_LATENCY_BATCH = 64
 """Most samples, one ciphertext each, that a request in latency packing carries."""
-MEASURED = "measured on calibration data, not proven"
-"""Words in the assumption of a plan whose error bound is the largest error of calibration samples times a margin."""
 MAX_KEY_BYTES = 1 << 32
 """Evaluation keys that a plan may ask an owner to make: 4 GiB."""
 
@@ -77,7 +75,8 @@ class PublicPlan:
     ``doubt``: for models that compare, the limit of the last decrypted value, which is no score: samples above it are
     not within the bound. ``margin``: how close to a threshold that can be, over half the range of a feature; ``None``
     where no value can be too close.
-    ``flag``: for models whose ranges were observed.
+    ``flag``: for models whose ranges were observed. ``is_measured``: the error bound is the largest error of
+    calibration samples times a margin, and not proven.
     """
 
     model: str
@@ -108,6 +107,7 @@ class PublicPlan:
     doubt: float | None = None
     margin: float | None = None
     flag: Flag | None = None
+    is_measured: bool = False
     sights: tuple[Sight, ...] = ()
     assumptions: tuple[str, ...] = field(default=())
 
@@ -124,11 +124,6 @@ class PublicPlan:
     def scores(self) -> int:
         """Decrypted values that the tail takes."""
         return self.output.size - (self.doubt is not None)
-
-    @property
-    def is_measured(self) -> bool:
-        """Whether the error bound is measured and not proven."""
-        return any(MEASURED in line for line in self.assumptions)
 
     @property
     def needs_keys(self) -> bool:
@@ -186,6 +181,7 @@ class PublicPlan:
                 "flag": None
                 if self.flag is None
                 else [float(self.flag.scale), float(self.flag.limit), float(self.flag.noise)],
+                "measured": self.is_measured,
                 "sights": [[s.what, list(s.who), s.note] for s in self.sights],
                 "assumptions": list(self.assumptions),
             },
@@ -264,6 +260,7 @@ def _read(fields: dict[str, Any]) -> PublicPlan:
         doubt=None if fields["doubt"] is None else _positive(fields["doubt"]),
         margin=None if fields["margin"] is None else _positive(fields["margin"]),
         flag=None if fields["flag"] is None else _flag(fields["flag"]),
+        is_measured=_truth(fields["measured"]),
         sights=tuple(
             Sight(_text(w), tuple(_text(r) for r in who), _text(n)) for w, who, n in fields["sights"]
         ),
@@ -271,6 +268,12 @@ def _read(fields: dict[str, Any]) -> PublicPlan:
     )
     _check(plan)
     return plan
+
+
+def _truth(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError("not a truth value")
+    return value
 
 
 def _check(plan: PublicPlan) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tacit.backends.ckks.layout import ReplicatedLayout
-from tacit.backends.ckks.public import PublicPlan
+from tacit.backends.ckks.public import Flag, PublicPlan
 from tacit.errors import DataError, ShapeError
 from tacit.ir.interpret import interpret
 
@@ -89,11 +89,15 @@ def read_packed(plan: PublicPlan, slots: ComplexArray, flags: ComplexArray | Non
         inside = np.asarray(flags.real.max(axis=1) <= plan.flag.limit)
         plausible &= np.abs(flags - flags[:, :1]).max(axis=1) <= 4 * plan.flag.noise
         plausible &= flags.real.min(axis=1) >= -plan.flag.noise
+        plausible &= _is_real(plan.flag, flags).all(axis=1)
     return _scores(plan, scores, decided, inside, plausible)
 
 
 def read_columns(
-    plan: PublicPlan, scores: FloatArray, imaginary: FloatArray | None = None, flags: FloatArray | None = None
+    plan: PublicPlan,
+    scores: FloatArray,
+    imaginary: FloatArray | None = None,
+    flags: FloatArray | ComplexArray | None = None,
 ) -> Scores:
     """From one slot a sample: ``scores`` (samples, outputs); ``imaginary``: the same, holds noise.
 
@@ -105,8 +109,8 @@ def read_columns(
         plausible &= np.abs(imaginary).max(axis=1) <= plan.slot_noise
     inside = np.full(len(scores), True)
     if plan.flag is not None and flags is not None:
-        inside = np.asarray(flags <= plan.flag.limit)
-        plausible &= flags >= -plan.flag.noise
+        inside = np.asarray(flags.real <= plan.flag.limit)
+        plausible &= (flags.real >= -plan.flag.noise) & _is_real(plan.flag, flags)
     return _scores(plan, scores, decided, inside, plausible)
 
 
@@ -127,6 +131,11 @@ def _scores(
 ) -> Scores:
     kept = np.ascontiguousarray(values[:, : plan.scores])
     return Scores(kept, decided, inside, plausible | ~(decided & inside))
+
+
+def _is_real(flag: Flag, flags: FloatArray | ComplexArray) -> BoolArray:
+    """Whether imaginary parts are what noise makes: that of a power of a value in its range is far below the limit."""
+    return np.asarray(np.abs(flags.imag) <= flag.limit)
 
 
 def _plausible(plan: PublicPlan, scores: FloatArray) -> BoolArray:
