@@ -64,10 +64,8 @@ OBSERVED_ASSUMPTION = (
 MAX_FLAG_NOISE = 0.5
 """Of a range flag, whose alarm is at 1 and which calibration samples keep below a quarter."""
 MEASURED_ASSUMPTION = (
-    "ranges of hidden values and the error of polynomials are "
-    "measured on calibration data, not proven: the largest error of these samples times "
-    f"{ERROR_MARGIN} is promised for samples like them; noise of "
-    "ciphertexts is bounded"
+    "ranges of hidden values and the error of polynomials are measured on calibration data, not proven: the largest "
+    f"error of these samples times {ERROR_MARGIN} is promised for samples like them; noise of ciphertexts is bounded"
 )
 TOLERANCES = (1e-4, 1e-3, 1e-2, 3e-2, 0.1, 0.3)
 """Errors that are tried in turn when none is asked for, over the range of the calibrated scores."""
