@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import tacit
-from tacit.cli import about, demo, doctor, explain, keys, output, predict, simulate
+from tacit.cli import about, compile, demo, doctor, explain, keys, output, predict, simulate
 
 __all__ = ["app"]
 
@@ -22,6 +22,7 @@ app.command("predict")(predict.command)
 app.command("simulate")(simulate.command)
 app.add_typer(keys.app, name="keys")
 app.command("doctor")(doctor.command)
+app.command("compile")(compile.command)
 app.command("demo")(demo.command)
 app.command("about")(about.command)
 
