@@ -1,0 +1,338 @@
+"""What is served: models from files and folders, under one or more protections, exchanged while the server runs.
+
+A model whose file is bad does not stop the others: the repository index shows its error. A file that changes becomes
+the next version; if the new one is bad, the old one is served on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from tacit.backends.clear import ClearBackend
+from tacit.errors import InvalidParameterError, ModelError, NotServedError, TacitError
+from tacit.planner.choose import survey
+from tacit.planner.plan import declaration_to_dict
+from tacit.roles.compilation import PROTECTIONS, load
+from tacit.service.package import Package, model_name
+from tacit.service.workshop import Workshop
+
+__all__ = ["Catalog", "Host", "Offered", "Row", "Served", "Source", "Spec"]
+
+SETTLED_S = 1.0
+"""A file that changed less than so long ago may still be written: it waits for the next look."""
+
+MAX_MODELS = 1000
+CALIBRATION = (".calibration.csv", ".calibration.npy", ".calibration.parquet")
+
+
+class Spec(Protocol):
+    """An input or output of a model in the clear."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def shape(self) -> tuple[int | None, ...]: ...
+
+
+class Offered(Protocol):
+    """What a host says of a program that it took."""
+
+    @property
+    def program_id(self) -> str: ...
+    @property
+    def inputs(self) -> Sequence[Spec]: ...
+    @property
+    def outputs(self) -> Sequence[Spec]: ...
+
+
+class Host(Protocol):
+    """Who computes: `service.pool.Pool`."""
+
+    async def offer(self, kind: str, body: bytes, /) -> Offered: ...
+    async def retire(self, program_id: str, /) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One plan that is served: who computes it, what an owner reads of it, and what ``GET …/plans`` says."""
+
+    program_id: str
+    plan_id: str
+    public_plan: bytes
+    facts: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        return f"<Row of plan {self.plan_id[:12]}>"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """One model under one protection, in one version. ``rows``: its plans, of `ckks` only."""
+
+    name: str
+    version: str
+    protection: str
+    rows: Mapping[str, Row] = field(default_factory=dict)
+    program_id: str = ""
+    inputs: tuple[Spec, ...] = ()
+    outputs: tuple[Spec, ...] = ()
+    prices: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def programs(self) -> set[str]:
+        return {row.program_id for row in self.rows.values()} | ({self.program_id} - {""})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Files of one model. ``stamp``: changes when one of them does; ``newest``: when that was (s)."""
+
+    name: str
+    onnx: Path | None = None
+    package: Path | None = None
+    calibration: Path | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return tuple(path for path in (self.onnx, self.package, self.calibration) if path is not None)
+
+    def stamp(self) -> tuple[Any, ...]:
+        """Raises ``OSError`` where a file is gone."""
+        found = [(path, path.stat()) for path in self.files]
+        return tuple((str(path), stat.st_mtime_ns, stat.st_size, stat.st_ino) for path, stat in found)
+
+    def newest(self) -> float:
+        return max(path.stat().st_mtime for path in self.files)
+
+
+@dataclass(kw_only=True)
+class _Entry:
+    """A name in the index: what is served under it, and the last error."""
+
+    source: str
+    protection: str
+    served: Served | None = None
+    reason: str = ""
+    loading: bool = False
+    versions: int = 0
+
+
+class Catalog:
+    """The models of a server. Not for several threads: one event loop uses it.
+
+    ``paths``: files (`.onnx`, `.tacit`) and folders of them. ``protections``: the first gets the plain name, the others
+    `NAME-PROTECTION`. ``calibration``: for the models that have none beside them. ``told``: is called with a model's
+    name and what happened to it.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        *,
+        host: Host,
+        workshop: Workshop,
+        protections: Sequence[str] = ("ckks",),
+        calibration: Path | None = None,
+        told: Callable[[str, str], None] = lambda name, what: None,
+    ) -> None:
+        unknown = [name for name in protections if name not in PROTECTIONS]
+        if unknown or not protections or len(set(protections)) < len(protections):
+            raise InvalidParameterError(f"a protection is one of {', '.join(PROTECTIONS)}, each named once")
+        for path in paths:
+            if not path.exists():
+                raise ModelError(f"no such file: `{path}`", hint="check the path of the model")
+            if path.is_file() and path.suffix not in (".onnx", ".tacit"):
+                raise ModelError(f"`{path.name}` is neither `.onnx` nor `.tacit`")
+        self._paths = tuple(paths)
+        self._host = host
+        self._workshop = workshop
+        self._protections = tuple(protections)
+        self._calibration = calibration
+        self._told = told
+        self._entries: dict[str, _Entry] = {}
+        self._stamps: dict[str, tuple[Any, ...]] = {}
+
+    def find(self, name: str, version: str = "") -> Served:
+        """Raises ``NotServedError``."""
+        entry = self._entries.get(name)
+        if entry is None or entry.served is None:
+            raise NotServedError(
+                f"no model `{name[:100]}` is served here"
+                if entry is None
+                else f"model `{name}` is not ready",
+                hint="`POST /v2/repository/index` lists the models",
+            )
+        if version and version != entry.served.version:
+            raise NotServedError(
+                f"model `{name}` has no version `{version[:20]}` here",
+                hint=f"version {entry.served.version} is served",
+            )
+        return entry.served
+
+    def all(self) -> list[Served]:
+        """Everything that is ready."""
+        return [entry.served for entry in self._entries.values() if entry.served is not None]
+
+    def index(self) -> list[dict[str, str]]:
+        """The repository index: a row for each name, with its state and what is wrong."""
+        rows = []
+        for name, entry in sorted(self._entries.items()):
+            state = "READY" if entry.served else "LOADING" if entry.loading else "UNAVAILABLE"
+            version = entry.served.version if entry.served else str(max(1, entry.versions))
+            rows.append({"name": name, "version": version, "state": state, "reason": entry.reason})
+        return rows
+
+    def is_loading(self) -> bool:
+        return any(entry.loading for entry in self._entries.values())
+
+    async def refresh(self, *, settled: bool = False) -> None:
+        """Looks at the files and takes over what is new, changed or gone. ``settled``: leaves files alone that are
+        younger than a second."""
+        sources = self._sources()
+        now = time.time()
+        for name in [name for name in self._stamps if name not in sources]:
+            del self._stamps[name]
+            await self._remove(name)
+        changed = []
+        for name, source in sources.items():
+            try:
+                stamp = source.stamp()
+                if stamp == self._stamps.get(name) or (settled and source.newest() > now - SETTLED_S):
+                    continue
+            except OSError:
+                continue
+            self._stamps[name] = stamp
+            changed.append(source)
+            for protection in self._protections:
+                entry = self._entry(name, protection)
+                entry.loading = entry.served is None
+        for source in changed:
+            for protection in self._protections:
+                await self._load(source, protection)
+
+    def _sources(self) -> dict[str, Source]:
+        """Files grouped by the name of their model. A name that cannot be served has an error in the index."""
+        files: list[Path] = []
+        for path in self._paths:
+            files += sorted(path.iterdir()) if path.is_dir() else [path]
+        sources: dict[str, Source] = {}
+        for path in files:
+            if path.suffix not in (".onnx", ".tacit") or path.name.startswith(".") or not path.is_file():
+                continue
+            try:
+                name = model_name(path)
+            except TacitError as error:
+                self._entry(path.name[:100], self._protections[0]).reason = str(error)
+                continue
+            found = sources.setdefault(name, Source(name=name))
+            if len(sources) > MAX_MODELS:
+                raise InvalidParameterError(f"a server has at most {MAX_MODELS} models")
+            if path.suffix == ".tacit":
+                sources[name] = replace(found, package=found.package or path)
+            else:
+                beside = (path.with_name(path.stem + end) for end in CALIBRATION)
+                calibration = next((file for file in beside if file.is_file()), self._calibration)
+                sources[name] = replace(found, onnx=found.onnx or path, calibration=calibration)
+        return sources
+
+    def _named(self, name: str, protection: str) -> str:
+        return name if protection == self._protections[0] else f"{name}-{protection}"
+
+    def _entry(self, name: str, protection: str) -> _Entry:
+        entry = _Entry(source=name, protection=protection)
+        return self._entries.setdefault(self._named(name, protection), entry)
+
+    async def _load(self, source: Source, protection: str) -> None:
+        """Takes over one model under one protection, or keeps what was served and notes the error."""
+        name = self._named(source.name, protection)
+        entry = self._entry(source.name, protection)
+        try:
+            make = self._protected if protection == "ckks" else self._clear
+            served = await make(source, name, str(entry.versions + 1))
+        except (TacitError, OSError) as error:
+            hint = f"; {error.hint}" if isinstance(error, TacitError) and error.hint else ""
+            text = str(error) if isinstance(error, TacitError) else "a file cannot be read"
+            entry.reason = f"{text}{hint}"
+            entry.loading = False
+            self._told(name, f"not loaded: {entry.reason}")
+            return
+        before = entry.served
+        entry.served, entry.reason, entry.loading = served, "", False
+        entry.versions += 1
+        self._told(name, f"version {served.version} is served")
+        if before is not None:
+            await self._retire(before.programs)
+
+    async def _remove(self, name: str) -> None:
+        for key in [key for key, entry in self._entries.items() if entry.source == name]:
+            gone = self._entries.pop(key).served
+            self._told(key, "removed")
+            if gone is not None:
+                await self._retire(gone.programs)
+
+    async def _retire(self, programs: Iterable[str]) -> None:
+        used = set().union(*(served.programs for served in self.all()))
+        for program in set(programs) - used:
+            await self._host.retire(program)
+
+    async def _protected(self, source: Source, name: str, version: str) -> Served:
+        content = await self._package_bytes(source)
+        package = await asyncio.to_thread(Package.from_bytes, content)
+        rows: dict[str, Row] = {}
+        for offer in package.offers:
+            taken = await self._host.offer("ckks", offer.bundle)
+            rows[offer.plan_id] = Row(
+                program_id=taken.program_id,
+                plan_id=offer.plan_id,
+                public_plan=offer.public_plan,
+                facts=offer.row(),
+            )
+        prices = {
+            "model": name,
+            "plans": [{**offer.declared, "plan_id": offer.plan_id} for offer in package.offers],
+            "refusals": [{"protection": "ckks", **refusal} for refusal in package.refusals],
+        }
+        return Served(name=name, version=version, protection="ckks", rows=rows, prices=prices)
+
+    async def _package_bytes(self, source: Source) -> bytes:
+        if source.package is not None:
+            return await asyncio.to_thread(source.package.read_bytes)
+        if source.onnx is None or source.calibration is None:
+            raise ModelError(
+                f"model `{source.name}` has no calibration data, which `ckks` needs to promise an error",
+                hint=f"put `{source.name}.calibration.csv` beside it, or serve a file of `tacit compile`",
+            )
+        return await self._workshop.package(source.onnx, source.calibration)
+
+    async def _clear(self, source: Source, name: str, version: str) -> Served:
+        if source.onnx is None:
+            raise ModelError(
+                f"model `{source.name}` cannot be served in the clear from a `.tacit` file",
+                hint="serve its `.onnx` file",
+            )
+        content = await asyncio.to_thread(source.onnx.read_bytes)
+        taken = await self._host.offer("clear", content)
+        prices = await asyncio.to_thread(_clear_prices, content, name)
+        return Served(
+            name=name,
+            version=version,
+            protection="clear",
+            program_id=taken.program_id,
+            inputs=tuple(taken.inputs),
+            outputs=tuple(taken.outputs),
+            prices=prices,
+        )
+
+
+def _clear_prices(content: bytes, name: str) -> dict[str, Any]:
+    """The price list of a model that protects nothing."""
+    found = survey([ClearBackend()], load(content), None, batch=1, max_error=None, threads=1)
+    plans = [declaration_to_dict(candidate.declaration) for candidate in found.candidates]
+    return {"model": name, "plans": plans, "refusals": []}

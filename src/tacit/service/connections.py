@@ -1,0 +1,77 @@
+"""Connections that may not sit: how many there are, how long a header may take, how slowly an answer may be read.
+
+uvicorn bounds none of the three. A request that has begun is the business of `intake` (its body) and of the endpoint.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+from tacit.service.peer import protocol
+
+__all__ = ["HEADER_BYTES", "HEADER_S", "STALLED_S", "guarded_protocol", "sweep"]
+
+HEADER_S = 10.0
+"""From the connection, or the first byte of a request, to the end of its header."""
+HEADER_BYTES = 64 << 10
+STALLED_S = 30.0
+"""How long a caller may take nothing of an answer that waits for it."""
+
+
+class _Guard:
+    """Mixed into a protocol class of uvicorn, before it."""
+
+    cycle: Any
+    transport: asyncio.Transport
+    connections: set[Any]
+    limit = 1000
+
+    _header_since: float | None = None
+    _header_bytes = 0
+    _unsent: tuple[int, float] = (0, 0.0)
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        super().connection_made(transport)  # type: ignore[misc]
+        self._header_since = asyncio.get_running_loop().time()
+        if len(self.connections) > self.limit:
+            transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        if self._waits() and self._header_since is None:
+            self._header_since = asyncio.get_running_loop().time()
+        self._header_bytes += len(data)
+        super().data_received(data)  # type: ignore[misc]
+        if not self._waits():
+            self._header_since, self._header_bytes = None, 0
+        elif self._header_bytes > HEADER_BYTES:
+            self.transport.abort()
+
+    def _waits(self) -> bool:
+        """Whether the header of a request is what comes next."""
+        return self.cycle is None or bool(self.cycle.response_complete)
+
+    def is_stuck(self, now: float) -> bool:
+        """Whether a header takes too long, or nobody reads an answer."""
+        if self._header_since is not None and now - self._header_since > HEADER_S:
+            return True
+        unsent = self.transport.get_write_buffer_size()
+        before, since = self._unsent
+        if not unsent or unsent != before:
+            self._unsent = (unsent, now)
+            return False
+        return now - since > STALLED_S
+
+
+def guarded_protocol(limit: int) -> type[asyncio.Protocol]:
+    """The class for ``uvicorn.Config(http=…)``. ``limit``: connections at one time; more are cut off."""
+    return type("GuardedProtocol", (_Guard, protocol()), {"limit": limit})
+
+
+def sweep(connections: Iterable[Any], now: float) -> int:
+    """Ends connections that are stuck, and says how many. ``now``: time of the loop."""
+    stuck = [connection for connection in connections if connection.is_stuck(now)]
+    for connection in stuck:
+        connection.transport.abort()
+    return len(stuck)

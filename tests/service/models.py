@@ -1,0 +1,69 @@
+"""Small models in files, made once for all tests of the service."""
+
+from __future__ import annotations
+
+import functools
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+
+from tacit.service.package import Package, compile_package
+
+FEATURES = 4
+
+
+@functools.cache
+def data() -> np.ndarray:
+    """(60, 4) float64: calibration data of the models."""
+    return np.random.default_rng(5).normal(size=(60, FEATURES))
+
+
+@functools.cache
+def estimator(seed: int = 0) -> LogisticRegression:
+    """A classifier of two classes; another one for another seed."""
+    known = data()
+    weights = np.random.default_rng(seed).normal(size=FEATURES)
+    return LogisticRegression().fit(known, (known @ weights > 0).astype(np.int64))
+
+
+@functools.cache
+def onnx_bytes(seed: int = 0) -> bytes:
+    from skl2onnx import to_onnx
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = to_onnx(
+            estimator(seed), data()[:1].astype(np.float32), options={"zipmap": False}, target_opset=17
+        )
+    return bytes(made.SerializeToString())
+
+
+@functools.cache
+def package() -> Package:
+    """The model of seed 0, compiled for one sample and for many."""
+    return compile_package(onnx_bytes(), calibration=data(), check=1, threads=1)
+
+
+def write_model(folder: Path, name: str = "risk", *, seed: int = 0) -> Path:
+    """An ONNX file with its calibration data beside it."""
+    path = folder / f"{name}.onnx"
+    path.write_bytes(onnx_bytes(seed))
+    np.savetxt(folder / f"{name}.calibration.csv", data(), delimiter=",")
+    return path
+
+
+def write_package(folder: Path, name: str = "risk") -> Path:
+    path = folder / f"{name}.tacit"
+    path.write_bytes(package().to_bytes())
+    return path
+
+
+def tacit_command(*words: str) -> subprocess.CompletedProcess[str]:
+    """`tacit` in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "tacit", *words], capture_output=True, text=True, timeout=120
+    )
