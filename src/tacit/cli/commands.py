@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import tacit
-from tacit.cli import about, compile, demo, doctor, explain, keys, output, predict, simulate
+from tacit.cli import about, compile, demo, doctor, explain, keys, output, predict, serve, simulate
 
 __all__ = ["app"]
 
@@ -23,6 +23,7 @@ app.command("simulate")(simulate.command)
 app.add_typer(keys.app, name="keys")
 app.command("doctor")(doctor.command)
 app.command("compile")(compile.command)
+app.command("serve")(serve.command)
 app.command("demo")(demo.command)
 app.command("about")(about.command)
 
