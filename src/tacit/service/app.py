@@ -35,7 +35,7 @@ from tacit.service.keys import Keys
 from tacit.service.log import Log
 from tacit.service.openapi import document
 
-__all__ = ["application", "observation"]
+__all__ = ["application"]
 
 JSON, BINARY, CBOR = "application/json", "application/octet-stream", "application/cbor"
 SMALL_BODY = 1 << 16
@@ -58,17 +58,6 @@ def application(endpoint: Endpoint, *, log: Log, intake: Intake | None = None) -
         redirect_slashes=False,
     )
     return _Frame(router, endpoint, log)
-
-
-def observation(endpoint: Endpoint) -> ASGIApp:
-    """Health and metrics alone, without access control: for an address that only the operator's machines reach."""
-    handlers = _Handlers(endpoint, Intake(0))
-    paths = {
-        wire.PATHS["live"]: handlers.live,
-        wire.PATHS["ready"]: handlers.ready,
-        "/metrics": handlers.scraped,
-    }
-    return Router([Route(path, handler, methods=["GET"]) for path, handler in paths.items()])
 
 
 class _Frame:
@@ -159,9 +148,6 @@ class _Handlers:
 
     async def metrics(self, request: Request) -> Response:
         self._principal(request)
-        return await self.scraped(request)
-
-    async def scraped(self, request: Request) -> Response:
         content, media_type = await asyncio.to_thread(self._endpoint.metrics.text)
         return Response(content, media_type=media_type)
 

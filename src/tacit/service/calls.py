@@ -8,7 +8,7 @@ from typing import Any
 
 from tacit.net import wire
 
-__all__ = ["CALLS", "PARAMETERS", "PATH_PARAMETERS", "SCHEMAS", "Call"]
+__all__ = ["CALLS", "PARAMETERS", "PATH_PARAMETERS", "SCHEMAS", "Call", "reference"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,8 +243,9 @@ def _list(items: Any) -> dict[str, Any]:
     return {"type": "array", "items": items}
 
 
-def _ref(name: str) -> dict[str, str]:
-    return {"$ref": f"#/components/schemas/{name}"}
+def reference(name: str) -> dict[str, str]:
+    """A schema by its name."""
+    return {"$ref": "/".join(("#", "components", "schemas", name))}
 
 
 NAME: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": 256}
@@ -279,8 +280,8 @@ SCHEMAS: Mapping[str, Any] = {
             "name": TEXT,
             "versions": _list(TEXT),
             "platform": TEXT,
-            "inputs": _list(_ref("TensorMetadata")),
-            "outputs": _list(_ref("TensorMetadata")),
+            "inputs": _list(reference("TensorMetadata")),
+            "outputs": _list(reference("TensorMetadata")),
         },
         {"parameters": OPEN},
     ),
@@ -291,24 +292,24 @@ SCHEMAS: Mapping[str, Any] = {
     },
     "Tensor": _object(
         {"name": NAME, "datatype": {"enum": DATATYPES}, "shape": {**_list(COUNT), "maxItems": 8}},
-        {"parameters": _ref("Parameters"), "data": {"type": "array"}},
+        {"parameters": reference("Parameters"), "data": {"type": "array"}},
         additionalProperties=False,
     ),
     "RequestedOutput": _object(
-        {"name": NAME}, {"parameters": _ref("Parameters")}, additionalProperties=False
+        {"name": NAME}, {"parameters": reference("Parameters")}, additionalProperties=False
     ),
     "InferRequest": _object(
-        {"inputs": _list(_ref("Tensor"))},
+        {"inputs": _list(reference("Tensor"))},
         {
             "id": {"type": "string", "maxLength": 256},
-            "parameters": _ref("Parameters"),
-            "outputs": _list(_ref("RequestedOutput")),
+            "parameters": reference("Parameters"),
+            "outputs": _list(reference("RequestedOutput")),
         },
         additionalProperties=False,
     ),
     "InferResponse": _object(
-        {"model_name": TEXT, "model_version": TEXT, "outputs": _list(_ref("Tensor"))},
-        {"id": TEXT, "parameters": _ref("Parameters")},
+        {"model_name": TEXT, "model_version": TEXT, "outputs": _list(reference("Tensor"))},
+        {"id": TEXT, "parameters": reference("Parameters")},
     ),
     "Plans": _object(
         {

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from tacit.net import wire
-from tacit.service.calls import CALLS, PARAMETERS, PATH_PARAMETERS, SCHEMAS, Call
+from tacit.service.calls import CALLS, PARAMETERS, PATH_PARAMETERS, SCHEMAS, Call, reference
 
 __all__ = ["document"]
 
@@ -64,7 +64,7 @@ def _responses(call: Call) -> dict[str, Any]:
     for status in sorted({*call.errors, *denied, 400, 500}):
         answer = {"description": http.HTTPStatus(status).phrase}
         has_body = call.method != "HEAD"
-        error = {"content": {"application/json": {"schema": _ref("Error")}}} if has_body else {}
+        error = {"content": {"application/json": {"schema": reference("Error")}}} if has_body else {}
         headers = {}
         if status in (429, 503):
             headers = {"headers": {wire.RETRY_AFTER: {"schema": {"type": "integer", "minimum": 1}}}}
@@ -73,7 +73,7 @@ def _responses(call: Call) -> dict[str, Any]:
 
 
 def _content(media: Any) -> dict[str, Any]:
-    return {kind: {"schema": _ref(schema)} for kind, schema in media.items()}
+    return {kind: {"schema": reference(schema)} for kind, schema in media.items()}
 
 
 def _header(key: str) -> dict[str, Any]:
@@ -84,7 +84,3 @@ def _header(key: str) -> dict[str, Any]:
 def _path_parameter(name: str) -> dict[str, Any]:
     schema, meaning = PATH_PARAMETERS[name]
     return {"name": name, "in": "path", "required": True, "schema": schema, "description": meaning}
-
-
-def _ref(name: str) -> dict[str, str]:
-    return {"$ref": f"#/components/schemas/{name}"}

@@ -24,7 +24,7 @@ from tacit.net.development import dev_certificate, is_loopback
 from tacit.net.tls import expires_in_s, fingerprint, renew, server_context
 from tacit.service import grpc_service, metrics, tracing
 from tacit.service.access import Access
-from tacit.service.app import application, observation
+from tacit.service.app import application
 from tacit.service.catalog import Catalog
 from tacit.service.connections import guarded_protocol, sweep
 from tacit.service.endpoint import Endpoint, Settings
@@ -251,7 +251,7 @@ async def _listening(
         stack.push_async_callback(grpc.stop, options.drain_s)
         facts["grpc"] = f"{'grpcs' if cert else 'grpc'}://{Address(options.grpc_listen.host, grpc.port)}"
     if options.metrics_listen is not None:
-        scraped = observation(endpoint)
+        scraped = metrics.application(endpoint.metrics, endpoint)
         _, where = await stack.enter_async_context(_uvicorn(scraped, options.metrics_listen, None, 1.0))
         facts["metrics"] = f"http://{where}/metrics"
 
