@@ -39,8 +39,8 @@ def view(story: Story) -> RenderableType:
         f"A company has a model, fitted on {story.known_patients} patients; "
         f"a hospital has {story.new_patients} others.\n"
         "The hospital encrypts them, the company computes on ciphertexts, the hospital alone can decrypt.\n"
-        f"Two processes: the hospital is this one, the company is process {story.process}.\n"
-        + "\n".join(f"Model {name}: {what}." for name, what in MODELS.items())
+        f"Two processes: the hospital is this one, the company is `tacit serve`, process {story.process}.\n"
+        "Between them goes HTTPS.\n" + "\n".join(f"Model {name}: {what}." for name, what in MODELS.items())
     )
     return Group(
         "",
@@ -93,19 +93,19 @@ def costs(parts: tuple[Part, ...]) -> Table:
 
 
 def sight(story: Story) -> Table:
-    count, size = story.provider["messages"], story.provider["bytes"]
+    requests, keys = story.provider["requests"], story.provider["keys"]
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column()
     table.add_column()
     table.add_row(
         "the company",
-        f"{count['offer']} wishes for a plan, {count['keys']} sets of evaluation keys "
-        f"({output.size_text(size['keys'])}), {count['request']} encrypted requests "
-        f"({output.size_text(size['request'])}). No patient, no answer; no key that decrypts was ever sent.",
+        f"{requests['done']} encrypted requests and {keys['count']} sets of evaluation keys "
+        f"({output.size_text(keys['bytes'])}), {output.size_text(story.bytes_up)} in all. "
+        "No patient, no answer; no key that decrypts was ever sent.",
     )
     table.add_row(
         "the hospital",
-        f"{count['offer']} public plans and {count['request']} encrypted answers "
+        f"{len(story.parts)} public plans and {requests['done']} encrypted answers "
         f"({output.size_text(story.bytes_down)}). No weight of the model but what answers tell; from the plans, the "
         "range and mean of each measurement among the patients that the company knows.",
     )

@@ -227,6 +227,17 @@ class Remote:
         """The provider's price list for this model, as plain data. It is the provider's word."""
         return json_of(self._get(self._open(), "explain"))
 
+    def load(self) -> dict[str, Any]:
+        """How busy the provider says that it is: numbers of the whole server, none of one owner."""
+        return json_of(self._get(self._open(), "load"))
+
+    def prepare(self, rows: int = 1) -> None:
+        """Makes and uploads the keys that so many rows take, where there are none, so that a prediction need
+        not wait."""
+        held = self._keys(self._plan_for(rows))
+        if not held.uploads:
+            self._deliver(self._open(), held)
+
     def public_plan(self, rows: int = 1) -> PublicPlan:
         """The plan that so many rows take, after every check; no key is made."""
         return self._plan_for(rows)

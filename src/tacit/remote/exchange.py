@@ -3,9 +3,6 @@ lost."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 from tacit.backends.ckks.public import PublicPlan
 from tacit.errors import MalformedMessageError, MissingKeyError
 from tacit.net import wire
@@ -28,7 +25,6 @@ def exchange(
     *,
     timeout_s: float,
     progress: Progress = lambda done: None,
-    wall_clock: Callable[[], float] = time.time,
 ) -> bytes:
     """The provider's response to what `Owner.encrypt` made, for `Owner.decrypt`.
 
@@ -41,12 +37,12 @@ def exchange(
         held.deliver(session, seen=0, timeout_s=timeout_s, progress=progress)
         uploads = 1
     try:
-        return _asked(session, held, request, timeout_s, wall_clock)
+        return _asked(session, held, request, timeout_s)
     except MissingKeyError:
         # Evicted, or the provider began with an empty store.
         held.deliver(session, seen=uploads, timeout_s=timeout_s, progress=progress)
     try:
-        return _asked(session, held, request, timeout_s, wall_clock)
+        return _asked(session, held, request, timeout_s)
     except MissingKeyError as error:
         raise MissingKeyError(
             "the provider loses the evaluation keys as soon as it has them",
@@ -71,16 +67,19 @@ def json_length(reply: Reply) -> int | None:
     return int(text)
 
 
-def _asked(
-    session: Session, held: Held, request: bytes, timeout_s: float, wall_clock: Callable[[], float]
-) -> bytes:
+def _asked(session: Session, held: Held, request: bytes, timeout_s: float) -> bytes:
     deadline = session.clock() + timeout_s
     model, plan, key = held.entry.model, bytes.fromhex(held.entry.plan), bytes.fromhex(held.digest)
     limit = largest_response(held.owner.plan) + overhead(model)
 
     def attempt() -> bytes:
         message, request_id = seal_request(
-            request, client=held.client, model=model, plan=plan, key=key, now_ms=int(wall_clock() * 1000)
+            request,
+            client=held.client,
+            model=model,
+            plan=plan,
+            key=key,
+            now_ms=int(session.wall_clock() * 1000),
         )
         tensor = Tensor.of_bytes("request", [message])
         parts, length = InferRequest(inputs=(tensor,), outputs=(Output("response", True),)).encode(

@@ -82,10 +82,12 @@ class Session:
         ca: str | Path | None = None,
         cert: tuple[str | Path, str | Path] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.address = address
         self.clock = clock
+        self.wall_clock = wall_clock
         self._sleep = sleep
         headers = {"Accept-Encoding": "identity", "User-Agent": f"tacit/{wire.PROTOCOL}"}
         if token is not None:

@@ -20,7 +20,8 @@ MODELS = {
 
 @dataclass(frozen=True)
 class Ward:
-    """Patients, (patients, 30) float64: ``known`` with their diagnosis at the company, ``new`` at the hospital."""
+    """Patients, (patients, 30) float64: ``known`` with their diagnosis at the company, ``new`` at the
+    hospital."""
 
     known: np.ndarray
     diagnosis: np.ndarray
