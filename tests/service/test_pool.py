@@ -262,13 +262,19 @@ def test_what_forks_workers_may_die_too(scene: Scene) -> None:
                 os.kill(process, signal.SIGKILL)
             await pool.run(scene.program, scene.a.owner.encrypt(X[:1]), scene.a.file)
             os.kill(worker, signal.SIGKILL)
-            while True:  # the first may meet the dying worker
-                with contextlib.suppress(WorkerLostError):
-                    await pool.run(scene.program, scene.a.owner.encrypt(X[:1]), scene.a.file)
-                    break
+            await answered(pool, scene)
             assert pool.ready and (await started(pool))[0] != worker
 
     run(story)
+
+
+async def answered(pool: Pool, scene: Scene) -> None:
+    """A request of A is answered, also where the first tries meet a worker that is about to die."""
+    while True:
+        with contextlib.suppress(WorkerLostError):
+            response = await pool.run(scene.program, scene.a.owner.encrypt(X[:1]), scene.a.file)
+            assert scene.a.answer(response).shape == (1, 3)
+            return
 
 
 def name_of(process: int) -> str:
@@ -342,9 +348,7 @@ def test_deadlines_drop_what_was_not_begun(scene: Scene) -> None:
                 with pytest.raises(PeerTimeoutError):
                     await task
             assert asyncio.get_running_loop().time() - now < SOON_S
-            os.kill(worker, signal.SIGCONT)
-            response = await pool.run(scene.program, scene.a.owner.encrypt(X[:1]), scene.a.file)
-            assert scene.a.answer(response).shape == (1, 3)
+            await answered(pool, scene)
             with pytest.raises(PeerTimeoutError):
                 await pool.run(scene.program, scene.a.owner.encrypt(X[:1]), scene.a.file, deadline=now)
 

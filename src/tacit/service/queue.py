@@ -21,10 +21,11 @@ __all__ = ["Limits", "Queue", "Ticket"]
 class Limits:
     """What the pool may take. Counts and bytes are of requests that wait or run.
 
-    ``workers``: requests that run at the same time; ``threads``: of each worker. ``key_memory_bytes``: evaluation keys
-    in the memory of all workers together. ``worker_bytes``: most private memory of a worker (0: what the machine has);
-    one that wants more is ended and replaced. ``request_s``: what a request without a deadline may take. ``grace_s``:
-    what a worker may take to stop once nobody waits; then it is replaced.
+    ``workers``: requests that run at the same time; ``threads``: of each worker, and a request that runs alone gets
+    those of all. ``key_memory_bytes``: evaluation keys in the memory of all workers together. ``worker_bytes``: most
+    memory that a worker takes beside the shared program (0: what the machine has); one that wants more is refused it,
+    and replaced if that ends it. ``request_s``: what a request without a deadline may take. ``grace_s``: what a worker
+    may take to stop once nobody waits; then it is replaced.
     """
 
     workers: int = 1

@@ -144,7 +144,8 @@ class Family:
         if self.program is None:
             raise InternalError("a worker without a program")
         if self.worker_bytes:
-            resource.setrlimit(resource.RLIMIT_DATA, (self.worker_bytes, self.worker_bytes))
+            limit = _data_bytes() + self.worker_bytes
+            resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
         _call_it("tacit-worker")
         Worker(end, self.program).serve()
 
@@ -180,6 +181,12 @@ def _settle() -> None:
     """What is alive now stays: the collector does not touch it again, so that its pages stay shared after a fork."""
     gc.collect()
     gc.freeze()
+
+
+def _data_bytes() -> int:
+    """What this process has of memory that RLIMIT_DATA counts, shared pages of the parent included."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+        return next(int(line.split()[1]) << 10 for line in file if line.startswith("VmData:"))
 
 
 def _call_it(name: str) -> None:
