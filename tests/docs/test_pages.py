@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import re
 import shlex
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -21,24 +25,61 @@ RUNNABLE = [page for page in PAGES if any(block.language in {"python", "console"
 
 @pytest.mark.parametrize("page", RUNNABLE, ids=lambda page: str(page.relative_to(ROOT)))
 def test_code_runs(page: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The python blocks of a page are one program, run in an empty folder; console lines run between them."""
+    """The python blocks of a page are one program, run in an empty folder; console lines run between them.
+
+    Word for word but for the port 8443, which becomes a free one; the user's folders are new and empty.
+    """
     monkeypatch.chdir(tmp_path)
+    for name in ("CONFIG", "CACHE", "STATE"):
+        monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path / f".{name.lower()}"))
     namespace: dict[str, Any] = {"__name__": "__main__"}
-    for block in blocks(page):
-        if block.language == "python":
-            source = "\n" * (block.line - 1) + block.text
-            exec(compile(source, str(page), "exec"), namespace)  # noqa: S102 our own page
-        elif block.language == "console":
-            run_console(block, tmp_path)
+    port = str(free_port())
+    with contextlib.ExitStack() as servers:
+        for block in blocks(page):
+            text = block.text.replace("8443", port)
+            if block.language == "python":
+                source = "\n" * (block.line - 1) + text
+                exec(compile(source, str(page), "exec"), namespace)  # noqa: S102 our own page
+            elif block.language == "console":
+                run_console(Block(block.language, text, block.line), tmp_path, servers)
 
 
-def run_console(block: Block, folder: pathlib.Path) -> None:
-    """Run the `$ tacit …` lines; a `$ make …` line must name a target. Other lines are output."""
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@contextlib.contextmanager
+def beside(words: list[str], folder: pathlib.Path) -> Iterator[None]:
+    """A server in the other terminal, from the line that says that it serves to the end of the page."""
+    command = [sys.executable, "-m", *words]
+    with (
+        (folder / "server.log").open("w+") as log,
+        subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT) as server,
+    ):
+        try:
+            end = time.monotonic() + 120
+            while "serving at" not in (told := (folder / "server.log").read_text()):
+                assert server.poll() is None and time.monotonic() < end, told
+                time.sleep(0.05)
+            yield
+        finally:
+            server.terminate()
+
+
+def run_console(block: Block, folder: pathlib.Path, servers: contextlib.ExitStack) -> None:
+    """Run the `$ tacit …` lines; a `$ make …` line must name a target. Other lines are output.
+
+    Before the `$` may stand who types. `tacit serve` runs until the end of the page.
+    """
     for line in block.text.splitlines():
-        if not line.startswith("$ "):
+        typed = re.match(r"\w*\$ +(.+)", line)
+        if typed is None:
             continue
-        words = shlex.split(line[2:], comments=True)
-        if words[0] == "make":
+        words = shlex.split(typed[1], comments=True)
+        if words[:2] == ["tacit", "serve"]:
+            servers.enter_context(beside(words, folder))
+        elif words[0] == "make":
             targets = re.findall(
                 r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
             )
