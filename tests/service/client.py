@@ -110,6 +110,11 @@ class Client:
     def digest(self) -> str:
         return hashlib.sha256(self.keys).hexdigest()
 
+    @property
+    def header(self) -> str:
+        """The client secret as it travels."""
+        return envelope.client_header(self.secret)
+
     def plans(self, model: str) -> list[dict[str, Any]]:
         found = self.call("GET", f"/v2/models/{model}/plans")
         assert isinstance(found, httpx.Response), found
