@@ -34,6 +34,8 @@ from tacit.backends.ckks.simulation import Simulation
 from tacit.errors import TacitError
 
 THREADS = 2
+PAUSE_S = 0.25
+"""Between turns: an idle thread of OpenMP computes for up to 0.2 s before it sleeps."""
 QUICK_PEERS_S = 40.0
 """What peers may take of a quick run; each task has an equal part."""
 PROVIDER = Path(__file__).resolve().parent / "provider_process.py"
@@ -165,7 +167,9 @@ def rows(
             stack.callback(peer.close)
         calls = {"tacit": roles.run, **{peer.name: peer.run for peer in running}}
         budget_s, turn_s, least = (1.0, 0.05, 1) if quick else (20.0, 0.5, 3)
-        times = take_turns(calls, budget_s=budget_s, turn_s=turn_s, least=least)
+        times = take_turns(
+            calls, budget_s=budget_s, turn_s=turn_s, least=least, pause_s=0.0 if quick else PAUSE_S
+        )
         checked = check(roles, task, count)
         ours = statistics.median(times["tacit"]) / batch
         others = {peer.name: statistics.median(times[peer.name]) / peer.samples for peer in running}

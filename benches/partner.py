@@ -152,11 +152,13 @@ def take_turns(
     budget_s: float,
     turn_s: float = 0.05,
     least: int = 3,
+    pause_s: float = 0.0,
 ) -> dict[str, list[float]]:
     """Seconds of the calls of each system: turns of at least ``turn_s`` or one call, until ``budget_s`` are over.
 
     The first system has ``least`` counted calls or more. Each has one call to warm up, which decides how many calls
     make a turn, and which counts where it alone takes all of the time: then the others have their turns beside it.
+    ``pause_s``: between turns of different systems. Threads of some wait for more work, and wait by computing.
     """
     samples: dict[str, list[float]] = {}
     repeats: dict[str, int] = {}
@@ -169,6 +171,8 @@ def take_turns(
     while True:
         for name, call in calls.items():
             if sum(samples[name]) < budget_s or (name == leading and len(samples[name]) < least):
+                if len(calls) > 1:
+                    time.sleep(pause_s)
                 samples[name].extend(call(repeats[name]))
         if time.perf_counter() > end and len(samples[leading]) >= least:
             return samples

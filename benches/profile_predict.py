@@ -25,11 +25,13 @@ from prediction_tasks import TASKS, problem
 import tacit
 from tacit._native import Ciphertext, EvaluationKeys, Parameters, cpu_path
 from tacit.backends.ckks.compiled import Compiled
+from tacit.backends.ckks.costs import key_levels
 from tacit.backends.ckks.engine import EncryptedEngine
 from tacit.backends.ckks.envelope import open_envelope
 from tacit.backends.ckks.executor import Executor
 from tacit.backends.ckks.meter import Meter, MeteredCiphertext
 from tacit.backends.ckks.program import Program, Stage
+from tacit.roles.machine import known_machine
 
 PASSIVE = {"note_bound", "note_slope", "quiet", "absorb", "encode", "linear_map"}
 """Operations of an engine that are notes for other engines, or belong to the preparation of a model."""
@@ -115,10 +117,14 @@ def _observer(mark: Callable[[], None]) -> Callable[[int, Stage], None]:
 
 
 def metered(program: Program, meter: Meter, inputs: int) -> list[float]:
-    """Seconds that the cost model gives each stage, on one thread."""
+    """Seconds that the cost model gives each stage, on as many threads as the meter has."""
     marks: list[float] = []
+    executor = Executor(program, meter)
+    keys = sum(meter.shape(level).key_words for level in key_levels(program))
+    meter.resident = float(keys + meter.model_words + inputs * 2 * (program.level + 1) * meter.n)
+    meter.running = True
     ciphertexts = [MeteredCiphertext(program.level, program.scale)] * inputs
-    Executor(program, meter).run(ciphertexts, observe=_observer(lambda: marks.append(meter.seconds)))
+    executor.run(ciphertexts, observe=_observer(lambda: marks.append(meter.seconds)))
     ends = [*marks[1:], meter.seconds]
     return [end - start for start, end in zip(marks, ends, strict=True)]
 
@@ -142,9 +148,10 @@ def profile(
     rows = [StageTime("read", f"{len(parts)} ciphertexts at level {program.level}")]
     rows += [StageTime(type(stage).__name__.removesuffix("Stage"), facts(stage)) for stage in program.stages]
     rows.append(StageTime("write", "at level 0"))
+    meter = Meter(chain.log_n, params.q, len(chain.log_p), machine=known_machine()[0], threads=threads)
     for row, seconds in zip(
         rows[1:],
-        metered(program, Meter(chain.log_n, params.q, len(chain.log_p)), len(parts)),
+        metered(program, meter, len(parts)),
         strict=False,
     ):
         row.metered = seconds
@@ -170,7 +177,7 @@ def _one_run(
 
     engine.spent = defaultdict(list)
     marks.append(time.perf_counter())
-    inputs = [Ciphertext.from_bytes(params, part) for part in parts]
+    inputs = Ciphertext.from_bytes_many(params, parts, threads=engine.threads)
     results = executor.run(inputs, observe=_observer(mark))
     mark()
     for ciphertext in results:
@@ -276,7 +283,9 @@ def main() -> int:
             print(json.dumps(asdict(row) | {"threads": options.threads} | machine()))
         return 0
     print(f"prepared in {prepared:.2f} s; promised {plan.error_bound:.3g}; {options.threads} threads")
-    print(f"log_n {details['log_n']}, q {details['log_q']}, p {details['log_p']}; `model` is of one thread")
+    print(
+        f"log_n {details['log_n']}, q {details['log_q']}, p {details['log_p']}; `model` is of {known_machine()[0]}"
+    )
     show(rows, operations=not options.no_operations)
     return 0
 

@@ -33,6 +33,9 @@ computes; a peer's holds its owner's role, too. A peer's answer is called wrong 
 move with the machine and its neighbours; ratios are what to look at. `make bench` measures your machine.
 """
 
+_PREDICTED = """What `explain` says before a request runs and what one then takes; times are promised to be within 30 % on the machine
+that was measured, when it is quiet. Where a row is beyond that, its profile stands under *Where the time of a prediction goes*."""
+
 Row = dict[str, Any]
 
 
@@ -105,6 +108,27 @@ def table(rows: list[Row]) -> Iterator[str]:
             # Rows without checked answers were measured in one process with others.
             size(row.get("rss_bytes")) if "checked" in row else "",
             _accuracy(row),
+        ]
+        yield "| " + " | ".join(cells) + " |"
+
+
+def predictions(rows: list[Row]) -> Iterator[str]:
+    """What plans predicted over what was then measured, for rows that carry both; bytes are equal or said to differ."""
+    yield "| task | predicted time | measured, median | fastest | predicted / measured | memory, predicted | measured | ratio | keys and messages |"
+    yield "|---|---:|---:|---:|---:|---:|---:|---:|---|"
+    for row in rows:
+        if row["system"] != "tacit" or "predicted_seconds" not in row or "seconds" not in row:
+            continue
+        # A prediction is of one request, as is the time.
+        time, memory = (row["predicted_" + name] / row[name] for name in ("seconds", "rss_bytes"))
+        exact = all(row["predicted_" + name] == row[name] for name in ("key_bytes", "bytes_up", "bytes_down"))
+        cells = [
+            row["task"],
+            *(duration(row[name]) for name in ("predicted_seconds", "seconds", "fastest")),
+            f"{time:.2f}",
+            *(size(row[name]) for name in ("predicted_rss_bytes", "rss_bytes")),
+            f"{memory:.2f}",
+            "exact" if exact else "DIFFER",
         ]
         yield "| " + " | ".join(cells) + " |"
 
@@ -183,6 +207,8 @@ def page() -> str:
         literals = list(parameters(rows))
         if literals:
             lines += ["Bits of the primes:", "", *literals, ""]
+        if path.stem == "ckks_predict":
+            lines += ["### Predicted and measured", "", _PREDICTED, "", *predictions(rows), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 

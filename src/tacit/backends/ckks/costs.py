@@ -14,7 +14,7 @@ from tacit.backends.ckks.meter import Meter
 from tacit.backends.ckks.program import Program
 from tacit.backends.ckks.work import Shape, Work
 
-__all__ = ["key_message_bytes", "predict", "request_bytes", "response_bytes"]
+__all__ = ["key_levels", "key_message_bytes", "predict", "request_bytes", "response_bytes"]
 
 HEADER_BYTES = 40
 CHECKSUM_BYTES = 16
@@ -32,8 +32,10 @@ COPY_S_PER_BYTE = 1e-10
 """Of a request, on its way out of the envelope."""
 KEY_COPY_S_PER_BYTE = 5e-9
 """Of keys, on their way through two envelopes into memory that was never touched before."""
-READING_GAIN = 0.6
+READING_GAIN = 0.4
 """Part of a further thread's time that is won when the ciphertexts of a request are read."""
+PROVIDER_MESSAGES = 1.7
+"""As many as a request takes whatever it holds: its opening, the sealing of its response, and checks between."""
 OWNER_MESSAGES = 10
 """Messages whose opening and sealing takes as long as an owner's checks of one request and its answer."""
 OWNER_S_PER_VALUE = 4e-8
@@ -79,7 +81,9 @@ def predict(
     kept = PROCESS_BYTES + meter.cleartext_bytes + 8 * (meter.model_words + key_words)
     return Cost(
         samples=batch,
-        seconds=machine.message_s + up * COPY_S_PER_BYTE + repeats * (meter.seconds + messages),
+        seconds=PROVIDER_MESSAGES * machine.message_s
+        + up * COPY_S_PER_BYTE
+        + repeats * (meter.seconds + messages),
         owner_seconds=OWNER_MESSAGES * machine.message_s + repeats * (owner + values * OWNER_S_PER_VALUE),
         setup_seconds=setup + key_bytes * KEY_COPY_S_PER_BYTE,
         bytes_up=up,
