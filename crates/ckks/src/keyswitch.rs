@@ -20,7 +20,7 @@ mod switch;
 mod tables;
 
 pub(crate) use digits::Decomposition;
-pub(crate) use moddown::{mod_down_to, rescale, scale_source};
+pub(crate) use moddown::{Ending, mod_down_to, rescale, scale_source};
 pub(crate) use switch::Switch;
 pub(crate) use tables::{BaseConversion, KeySwitchTables};
 

@@ -7,7 +7,8 @@ mod ifma;
 
 use crate::cpu::CpuPath;
 use crate::error::RingError;
-use crate::modulus::Modulus;
+use crate::kernel;
+use crate::modulus::{Modulus, Scalar};
 use crate::primes::LOG_N_RANGE;
 
 /// `a(X) → a(X^g)` for odd `g`, at one ring degree and for every prime.
@@ -27,6 +28,18 @@ pub struct Automorphism {
     /// `inside` for vectors of half a group.
     #[cfg(target_arch = "x86_64")]
     halves: avx2::Halves,
+}
+
+/// `(a - b)·inverse + added`: the last step of a division, for [`Automorphism::apply_quotient`].
+pub struct Quotient<'a> {
+    /// Canonical; it may be overwritten.
+    pub a: &'a mut [u64],
+    /// Words below `2^52`.
+    pub b: &'a [u64],
+    /// The factor.
+    pub inverse: &'a Scalar,
+    /// Canonical.
+    pub added: Option<&'a [u64]>,
 }
 
 impl Automorphism {
@@ -133,6 +146,45 @@ impl Automorphism {
             _ => {
                 out.copy_from_slice(base);
                 self.map_portable(out, a, |old, word| m.add(old, word));
+            }
+        }
+    }
+
+    /// `out = base + quotient(X^g)`, all in Eval order and canonical but `quotient.b`; without `base` when there is none.
+    /// What `quotient.a` holds afterwards is unspecified.
+    pub fn apply_quotient(
+        &self,
+        path: CpuPath,
+        out: &mut [u64],
+        base: Option<&[u64]>,
+        quotient: Quotient<'_>,
+        m: &Modulus,
+    ) {
+        let rows = [Some(&*quotient.a), Some(quotient.b), quotient.added, base];
+        for row in rows.into_iter().flatten() {
+            self.check(out.len(), row.len());
+        }
+        match path.checked() {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `checked` made sure that this CPU has the instructions.
+            CpuPath::Ifma => unsafe {
+                ifma::apply_quotient(out, base, &quotient, &self.sources, &self.inside, m)
+            },
+            path => {
+                let Quotient {
+                    a,
+                    b,
+                    inverse,
+                    added,
+                } = quotient;
+                kernel::sub_mul_scalar_assign(path, a, b, inverse, m);
+                if let Some(added) = added {
+                    kernel::add_assign(path, a, added, m);
+                }
+                match base {
+                    Some(base) => self.apply_eval_sum(path, out, base, a, m),
+                    None => self.apply_eval(path, out, a),
+                }
             }
         }
     }

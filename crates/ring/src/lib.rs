@@ -41,10 +41,10 @@ mod poly;
 mod primes;
 pub mod sampler;
 
-pub use automorphism::Automorphism;
+pub use automorphism::{Automorphism, Quotient};
 pub use cpu::CpuPath;
 pub use error::RingError;
 pub use modulus::{Modulus, Scalar};
-pub use ntt::{InverseScale, NttTable};
+pub use ntt::{Conversion, InverseScale, NttTable, Term};
 pub use poly::{Coeff, Domain, Eval, Poly};
 pub use primes::{is_prime, ntt_primes};

@@ -28,12 +28,12 @@ pub struct NttTable {
     n_inverse: u64,
     /// Factor 1, offset 0.
     plain_inverse: InverseScale,
-    /// Tables of each path for the two directions, made when the path is first used.
+    /// Tables of each path for the two directions, made when the path is first used. IFMA has one for both.
     portable: [OnceLock<Vec<Root>>; 2],
     #[cfg(target_arch = "x86_64")]
     avx2: [OnceLock<avx2::Roots>; 2],
     #[cfg(target_arch = "x86_64")]
-    ifma: [OnceLock<ifma::Roots>; 2],
+    ifma: OnceLock<ifma::Roots>,
 }
 
 /// Index of the two directions.
@@ -52,12 +52,30 @@ pub struct InverseScale {
     pub(crate) offset: u64,
 }
 
-/// What a transform starts from: `offset + Σ weights[i]·inputs[i]`.
-#[cfg(target_arch = "x86_64")]
-struct Conversion<'a> {
-    inputs: &'a [&'a [u64]],
-    weights: &'a [u64],
-    offset: u64,
+/// A base conversion, from which a transform starts: `offset + Σ weights[i]·inputs[i]`.
+///
+/// Inputs are anything below `2^50`, so residues of any prime; weights and `offset` are in `[0, q)`.
+#[derive(Clone, Copy)]
+pub struct Conversion<'a> {
+    /// In natural order.
+    pub inputs: &'a [&'a [u64]],
+    /// One for each input.
+    pub weights: &'a [u64],
+    /// Of every word.
+    pub offset: u64,
+}
+
+/// A factor of an inner product.
+pub enum Term<'a> {
+    /// Bit-reversed order, words below `2^52`.
+    Ready(&'a [u64]),
+    /// The transform of a conversion.
+    Converted {
+        /// What is transformed.
+        source: Conversion<'a>,
+        /// A row for the result, which is left there.
+        room: &'a mut [u64],
+    },
 }
 
 /// A twiddle factor and its 64-bit Shoup quotient.
@@ -137,37 +155,92 @@ impl NttTable {
         self.forward_to_range(path, row, false);
     }
 
-    /// The base conversion `offset + Σ weights[i]·inputs[i]`, natural order → bit-reversed order, lazy: below `2^52`.
-    ///
-    /// Inputs are anything below `2^50`, so residues of any prime; weights and `offset` are in `[0, q)`. The same as
+    /// A base conversion, natural order → bit-reversed order, lazy: below `2^52`. The same as
     /// [`crate::kernel::weighted_sum_lazy`] and [`NttTable::forward_lazy`], with one pass over the memory less.
+    ///
+    /// Rows of `soon` have as many words; they are what is used next, and may be fetched from far away meanwhile.
     pub fn forward_converted(
         &self,
         path: CpuPath,
         out: &mut [u64],
-        inputs: &[&[u64]],
-        weights: &[u64],
-        offset: u64,
+        source: &Conversion<'_>,
+        soon: &[&[u64]],
     ) {
         self.check(out.len());
-        #[cfg(target_arch = "x86_64")]
-        if path.checked() == CpuPath::Ifma
-            && out.len() >= ifma::MIN_N
-            && inputs.len() <= ifma::max_terms(&self.modulus)
-        {
-            crate::kernel::check_weighted(out.len(), inputs, weights, offset, &self.modulus);
-            let roots = self.ifma[FORWARD]
-                .get_or_init(|| ifma::Roots::new(self.log_n, self.psi, &self.modulus));
-            let source = Conversion {
-                inputs,
-                weights,
-                offset,
-            };
-            // SAFETY: `checked` made sure that this CPU has the instructions.
-            return unsafe { ifma::forward(out, Some(&source), roots, &self.modulus, false) };
+        for row in soon {
+            self.check(row.len());
         }
+        #[cfg(target_arch = "x86_64")]
+        if path.checked() == CpuPath::Ifma && self.is_fused(source) {
+            let roots = self.ifma_roots();
+            // SAFETY: `checked` made sure that this CPU has the instructions.
+            return unsafe { ifma::forward(out, Some(source), soon, roots, &self.modulus, false) };
+        }
+        let Conversion {
+            inputs,
+            weights,
+            offset,
+        } = *source;
         crate::kernel::weighted_sum_lazy(path, out, inputs, weights, offset, &self.modulus);
         self.forward_lazy(path, out);
+    }
+
+    /// `outs[o] = Σ terms[i]·keys[o][i]` in one pass, added to what they hold when `add`: the inner product of a key switch,
+    /// with its factors made on the way. Keys and results are canonical, in bit-reversed order.
+    pub fn inner_product2(
+        &self,
+        path: CpuPath,
+        outs: [&mut [u64]; 2],
+        terms: &mut [Term<'_>],
+        keys: [&[&[u64]]; 2],
+        add: bool,
+    ) {
+        #[cfg(target_arch = "x86_64")]
+        let is_fused = |term: &Term<'_>| match term {
+            Term::Ready(_) => true,
+            Term::Converted { source, .. } => self.is_fused(source),
+        };
+        #[cfg(target_arch = "x86_64")]
+        if path.checked() == CpuPath::Ifma && self.n() >= ifma::MIN_N && terms.iter().all(is_fused)
+        {
+            let roots = self.ifma_roots();
+            // SAFETY: `checked` made sure that this CPU has the instructions.
+            return unsafe { ifma::inner_product2(outs, terms, keys, add, roots, &self.modulus) };
+        }
+        let mut xs: Vec<&[u64]> = Vec::with_capacity(terms.len());
+        for term in terms {
+            xs.push(match term {
+                Term::Ready(x) => x,
+                Term::Converted { source, room } => {
+                    self.forward_converted(path, room, source, &[]);
+                    room
+                }
+            });
+        }
+        let ([out0, out1], [k0s, k1s], m) = (outs, keys, &self.modulus);
+        if add {
+            crate::kernel::inner_product2_add(path, out0, out1, &xs, k0s, k1s, m);
+        } else {
+            crate::kernel::inner_product2(path, out0, out1, &xs, k0s, k1s, m);
+        }
+    }
+
+    /// Whether the IFMA path makes a conversion in the first pass of the transform.
+    #[cfg(target_arch = "x86_64")]
+    fn is_fused(&self, source: &Conversion<'_>) -> bool {
+        let Conversion {
+            inputs,
+            weights,
+            offset,
+        } = *source;
+        crate::kernel::check_weighted(self.n(), inputs, weights, offset, &self.modulus);
+        self.n() >= ifma::MIN_N && inputs.len() <= ifma::max_terms(&self.modulus)
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn ifma_roots(&self) -> &ifma::Roots {
+        self.ifma
+            .get_or_init(|| ifma::Roots::new(self.log_n, self.psi, &self.modulus))
     }
 
     fn forward_to_range(&self, path: CpuPath, row: &mut [u64], canonical: bool) {
@@ -175,10 +248,9 @@ impl NttTable {
         match path.checked() {
             #[cfg(target_arch = "x86_64")]
             CpuPath::Ifma if row.len() >= ifma::MIN_N => {
-                let roots = self.ifma[FORWARD]
-                    .get_or_init(|| ifma::Roots::new(self.log_n, self.psi, &self.modulus));
+                let roots = self.ifma_roots();
                 // SAFETY: `checked` made sure that this CPU has the instructions.
-                unsafe { ifma::forward(row, None, roots, &self.modulus, canonical) }
+                unsafe { ifma::forward(row, None, &[], roots, &self.modulus, canonical) }
             }
             #[cfg(target_arch = "x86_64")]
             CpuPath::Avx2 if row.len() >= avx2::MIN_N => {
@@ -248,9 +320,7 @@ impl NttTable {
         let path = path.checked();
         #[cfg(target_arch = "x86_64")]
         if path == CpuPath::Ifma && row.len() >= ifma::MIN_N {
-            let base = || self.modulus.inv(self.psi);
-            let roots = self.ifma[INVERSE]
-                .get_or_init(|| ifma::Roots::new(self.log_n, base(), &self.modulus));
+            let roots = self.ifma_roots();
             // SAFETY: `checked` made sure that this CPU has the instructions.
             return unsafe { ifma::inverse(row, input, roots, scale, &self.modulus) };
         }

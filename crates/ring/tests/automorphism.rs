@@ -1,6 +1,6 @@
 //! Automorphisms of every path against the signed permutation of coefficients.
 
-use tacit_ring::{Automorphism, CpuPath, Modulus, NttTable, RingError, ntt_primes};
+use tacit_ring::{Automorphism, CpuPath, Modulus, NttTable, Quotient, RingError, ntt_primes};
 
 mod rows;
 use rows::row;
@@ -47,6 +47,51 @@ fn evaluations_move_as_coefficients_do() {
                 let mut out = vec![1; n];
                 automorphism.apply_eval_sum(path, &mut out, &old, &evaluated, &m);
                 assert_eq!(out, sum, "{path} {n} {g}");
+            }
+        }
+    }
+}
+
+/// (a - b)·s, plus a row or not, moved, plus a row or not: word by word.
+#[test]
+fn quotients_move_as_their_words_do() {
+    for (log_n, bits) in [(4, 20), (7, 45), (10, 50), (13, 48)] {
+        let n = 1usize << log_n;
+        let m = Modulus::new(ntt_primes(log_n, bits, 1, &[]).unwrap()[0]).unwrap();
+        let q = m.q();
+        let inverse = m.scalar(q - 3);
+        let (a, b) = (row(n, q, 1), row(n, 1 << 52, 2));
+        let (added, base) = (row(n, q, 3), row(n, q, 4));
+        for g in [5, 25, 2 * n as u64 - 1] {
+            let automorphism = Automorphism::new(log_n, g).unwrap();
+            for (with_added, with_base) in
+                [(false, false), (false, true), (true, false), (true, true)]
+            {
+                let quotient: Vec<u64> = (0..n)
+                    .map(|i| {
+                        let product = m.mul(m.sub(a[i], m.reduce(b[i])), q - 3);
+                        m.add(product, if with_added { added[i] } else { 0 })
+                    })
+                    .collect();
+                let mut expected = vec![0; n];
+                automorphism.apply_eval(CpuPath::Portable, &mut expected, &quotient);
+                if with_base {
+                    for (word, &base) in expected.iter_mut().zip(&base) {
+                        *word = m.add(*word, base);
+                    }
+                }
+                for path in CpuPath::all_available() {
+                    let (mut x, mut out) = (a.clone(), vec![1; n]);
+                    let quotient = Quotient {
+                        a: &mut x,
+                        b: &b,
+                        inverse: &inverse,
+                        added: with_added.then_some(&added),
+                    };
+                    let base = with_base.then_some(&base[..]);
+                    automorphism.apply_quotient(path, &mut out, base, quotient, &m);
+                    assert_eq!(out, expected, "{path} {n} {g} {with_added} {with_base}");
+                }
             }
         }
     }

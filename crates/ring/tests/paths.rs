@@ -1,6 +1,6 @@
 //! Every path against the portable one.
 
-use tacit_ring::{CpuPath, Modulus, NttTable, ntt_primes};
+use tacit_ring::{Conversion, CpuPath, Modulus, NttTable, Term, ntt_primes};
 
 mod rows;
 use rows::row;
@@ -81,6 +81,11 @@ fn converted_transforms_agree() {
                 let rows: Vec<Vec<u64>> = (0..terms).map(fresh).collect();
                 let inputs: Vec<&[u64]> = rows.iter().map(Vec::as_slice).collect();
                 let weights: Vec<u64> = (0..terms as u64).map(|i| (weight + i) % q).collect();
+                let source = Conversion {
+                    inputs: &inputs,
+                    weights: &weights,
+                    offset: q - 2,
+                };
                 let mut expected: Vec<u64> = (0..n)
                     .map(|i| {
                         let products = inputs
@@ -93,7 +98,7 @@ fn converted_transforms_agree() {
                 table.forward(CpuPath::Portable, &mut expected);
                 for path in CpuPath::all_available() {
                     let mut out = vec![!0; n];
-                    table.forward_converted(path, &mut out, &inputs, &weights, q - 2);
+                    table.forward_converted(path, &mut out, &source, &inputs);
                     assert!(
                         out.iter().all(|&x| x < 1 << 52),
                         "{path} 2^{log_n}, q = {q}, {name}: range"
@@ -103,6 +108,100 @@ fn converted_transforms_agree() {
                         out == expected,
                         "{path} 2^{log_n}, q = {q}, {terms} x {name}"
                     );
+                }
+            }
+            if log_n > 13 {
+                break;
+            }
+        }
+    }
+}
+
+/// Which factors of an inner product are conversions, of how many rows; 0 for one that is ready.
+const TERMS: [&[usize]; 5] = [&[0], &[1], &[0, 1, 2], &[3, 0, 20], &[1, 1, 1, 1]];
+
+#[test]
+fn inner_products_of_conversions_agree() {
+    for (log_n, m) in rings() {
+        let (n, q) = (1 << log_n, m.q());
+        let table = NttTable::new(log_n, &m).unwrap();
+        for kinds in TERMS {
+            let fresh = |i: usize| row(n, 1 << 50, i as u64);
+            let inputs: Vec<Vec<Vec<u64>>> = kinds
+                .iter()
+                .map(|&rows| (0..rows.max(1)).map(fresh).collect())
+                .collect();
+            let inputs: Vec<Vec<&[u64]>> = inputs
+                .iter()
+                .map(|rows| rows.iter().map(Vec::as_slice).collect())
+                .collect();
+            // One input alone has no weight; else the largest ones.
+            let weights: Vec<Vec<u64>> = inputs
+                .iter()
+                .map(|rows| match rows.len() {
+                    1 => vec![1],
+                    len => (1..=len as u64).map(|i| q - i).collect(),
+                })
+                .collect();
+            let factors: Vec<Vec<u64>> = (0..kinds.len())
+                .map(|j| {
+                    let mut factor: Vec<u64> = (0..n)
+                        .map(|i| {
+                            let products = inputs[j]
+                                .iter()
+                                .zip(&weights[j])
+                                .map(|(x, &w)| m.mul(m.reduce(x[i]), w));
+                            products.fold(q - 2, |sum, product| m.add(sum, product))
+                        })
+                        .collect();
+                    table.forward(CpuPath::Portable, &mut factor);
+                    factor
+                })
+                .collect();
+            let keys: [Vec<Vec<u64>>; 2] =
+                [50, 60].map(|s| (0..kinds.len()).map(|j| row(n, q, s + j as u64)).collect());
+            let keys_of = |o: usize| -> Vec<&[u64]> { keys[o].iter().map(Vec::as_slice).collect() };
+            let start = [row(n, q, 70), row(n, q, 71)];
+            for path in CpuPath::all_available() {
+                for add in [false, true] {
+                    let mut rooms = vec![vec![!0; n]; kinds.len()];
+                    let mut terms: Vec<Term<'_>> = rooms
+                        .iter_mut()
+                        .enumerate()
+                        .map(|(j, room)| match kinds[j] {
+                            0 => Term::Ready(&factors[j]),
+                            _ => Term::Converted {
+                                source: Conversion {
+                                    inputs: &inputs[j],
+                                    weights: &weights[j],
+                                    offset: q - 2,
+                                },
+                                room,
+                            },
+                        })
+                        .collect();
+                    let [mut out0, mut out1] = start.clone();
+                    table.inner_product2(
+                        path,
+                        [&mut out0, &mut out1],
+                        &mut terms,
+                        [&keys_of(0), &keys_of(1)],
+                        add,
+                    );
+                    for (o, out) in [out0, out1].into_iter().enumerate() {
+                        let expected: Vec<u64> = (0..n)
+                            .map(|i| {
+                                let first = if add { start[o][i] } else { 0 };
+                                (0..kinds.len()).fold(first, |sum, j| {
+                                    m.add(sum, m.mul(factors[j][i], keys[o][j][i]))
+                                })
+                            })
+                            .collect();
+                        assert!(
+                            out == expected,
+                            "{path} 2^{log_n}, q = {q}, {kinds:?}, add {add}"
+                        );
+                    }
                 }
             }
             if log_n > 13 {

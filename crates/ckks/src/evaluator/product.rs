@@ -2,7 +2,7 @@
 use super::Evaluator;
 use crate::cipher::Ciphertext;
 use crate::error::{CkksError, Result};
-use crate::keyswitch::{self, Decomposition, Switch, pair_rows};
+use crate::keyswitch::{self, Decomposition, Ending, Switch, pair_rows};
 use tacit_ring::{Eval, Poly, kernel};
 
 impl Evaluator {
@@ -45,9 +45,11 @@ impl Evaluator {
             division,
             start: None,
         };
-        switch.divide(cx, pair_rows(&mut parts), |quotient, out| {
-            quotient.write_sum(cx, out, a.parts[quotient.part].row(quotient.row));
-        });
+        let ending = Ending {
+            added: [0, 1].map(|part| a.parts.get(part)),
+            ..Ending::default()
+        };
+        switch.divide(cx, pair_rows(&mut parts), ending);
         Ok(self.pair(parts, a.level, a.scale))
     }
 
@@ -133,9 +135,7 @@ impl Evaluator {
             division,
             start: Some(&start),
         };
-        switch.divide(cx, pair_rows(&mut parts), |quotient, out| {
-            quotient.write(cx, out);
-        });
+        switch.divide(cx, pair_rows(&mut parts), Ending::default());
         Ok(self.pair(parts, level - 1, scale))
     }
 

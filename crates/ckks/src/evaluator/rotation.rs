@@ -3,7 +3,7 @@ use super::Evaluator;
 use crate::cipher::Ciphertext;
 use crate::error::Result;
 use crate::keys::SwitchingKey;
-use crate::keyswitch::{Context, Decomposition, Pair, Switch, pair_rows};
+use crate::keyswitch::{Context, Decomposition, Ending, Pair, Switch, pair_rows};
 use crate::workers::Workers;
 use std::sync::Arc;
 use tacit_ring::Automorphism;
@@ -146,20 +146,16 @@ impl Evaluator {
             division: cx.tables().mod_down(),
             start: None,
         };
-        switch.divide(cx, pair_rows(parts), |mut quotient, out| {
-            let (own, m) = (a.parts[quotient.part].row(quotient.row), quotient.m);
-            let moved = if quotient.part == 0 {
-                quotient.write_sum_to_spare(cx, own)
-            } else {
-                quotient.write_in_place(cx);
-                quotient.x
-            };
-            if folded {
-                step.automorphism
-                    .apply_eval_sum(cx.path(), out, own, moved, m);
-            } else {
-                step.automorphism.apply_eval(cx.path(), out, moved);
-            }
-        });
+        let base = if folded {
+            [0, 1].map(|part| a.parts.get(part))
+        } else {
+            [None; 2]
+        };
+        let ending = Ending {
+            added: [a.parts.first(), None],
+            automorphism: Some(&step.automorphism),
+            base,
+        };
+        switch.divide(cx, pair_rows(parts), ending);
     }
 }

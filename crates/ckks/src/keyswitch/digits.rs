@@ -2,7 +2,7 @@
 use super::{BaseConversion, Context};
 use crate::chain;
 use std::borrow::Cow;
-use tacit_ring::{Coeff, Eval, Poly};
+use tacit_ring::{Coeff, Eval, Poly, Term};
 
 /// Words of one polynomial over Q·P from which on its rows no longer wait in a cache for the next pass (8 MiB).
 const LARGE_WORDS: usize = 1 << 20;
@@ -120,20 +120,24 @@ impl<'a> Decomposition<'a> {
         body(&self.row(cx, row, &scratch.rows_ref()))
     }
 
-    /// All digits modulo the prime of row `row`: stored ones, or those that are given, with the digit that has this prime
-    /// in its place.
+    /// All digits modulo the prime of row `row`: those that are there, and else the given ones.
     pub(super) fn row<'b>(
         &'b self,
         cx: Context<'_>,
         row: usize,
         extended: &[&'b [u64]],
     ) -> Vec<&'b [u64]> {
-        let choose = |j| match self.stored.get(row) {
-            _ if self.is_own(cx, row, j) => self.operand.row(row),
-            Some(stored) => stored.row(j),
-            None => extended[j],
-        };
-        (0..self.dnum(cx)).map(choose).collect()
+        (0..self.dnum(cx))
+            .map(|j| self.ready(cx, row, j).unwrap_or_else(|| extended[j]))
+            .collect()
+    }
+
+    /// Digit j modulo the prime of row `row`, when it need not be made: that of the digit which has this prime, or a stored one.
+    fn ready(&self, cx: Context<'_>, row: usize, j: usize) -> Option<&[u64]> {
+        if self.is_own(cx, row, j) {
+            return Some(self.operand.row(row));
+        }
+        self.stored.get(row).map(|stored| stored.row(j))
     }
 
     /// Whether digit j has the prime of row `row`: its residues are then those of the operand.
@@ -185,13 +189,50 @@ impl<'a> Decomposition<'a> {
             return;
         }
         let index = chain::index_of_row(cx.params, self.level, row);
+        let sources = self.sources(cx, j);
         let conversion = cx.tables().digit(cx.params, j, self.level);
-        let sources: Vec<&[u64]> = conversion
-            .sources
-            .iter()
-            .map(|source| self.scaled.row(source.index))
-            .collect();
-        extend_row(cx, conversion, &sources, index, target);
+        extend_row(cx, conversion, &sources, index, target, &[]);
+    }
+
+    /// The scaled rows of digit j.
+    fn sources(&self, cx: Context<'_>, j: usize) -> Vec<&[u64]> {
+        let conversion = cx.tables().digit(cx.params, j, self.level);
+        let rows = conversion.sources.iter();
+        rows.map(|source| self.scaled.row(source.index)).collect()
+    }
+
+    /// The inner product of the digits modulo the prime of row `row` with both halves of a key, added to what the outputs hold
+    /// when `add`. Digits that have to be made are made in `scratch`, see [`Self::scratch`].
+    pub(super) fn inner_product2(
+        &self,
+        cx: Context<'_>,
+        row: usize,
+        scratch: &mut Poly<Eval>,
+        outs: [&mut [u64]; 2],
+        keys: [&[&[u64]]; 2],
+        add: bool,
+    ) {
+        let index = chain::index_of_row(cx.params, self.level, row);
+        let digits = 0..self.dnum(cx);
+        let sources: Vec<Vec<&[u64]>> = digits.clone().map(|j| self.sources(cx, j)).collect();
+        let mut rooms = scratch.rows_mut().into_iter();
+        let mut terms: Vec<Term<'_>> = Vec::with_capacity(digits.len());
+        for j in digits {
+            let room = rooms.next();
+            terms.push(match (self.ready(cx, row, j), room) {
+                (None, Some(room)) => Term::Converted {
+                    source: cx
+                        .tables()
+                        .digit(cx.params, j, self.level)
+                        .source(index, &sources[j]),
+                    room,
+                },
+                (ready, _) => Term::Ready(ready.unwrap_or_default()),
+            });
+        }
+        cx.params
+            .ntt(index)
+            .inner_product2(cx.path(), outs, &mut terms, keys, add);
     }
 }
 
@@ -204,16 +245,17 @@ fn scale_row(cx: Context<'_>, level: usize, i: usize, row: &[u64], out: &mut [u6
         .inverse_scaled_to(cx.path(), out, row, &source.scale);
 }
 
-/// Conversion of scaled source rows to the prime `index`, NTT order, words below 2^52.
+/// Conversion of scaled source rows to the prime `index`, NTT order, words below 2^52. `soon`: rows that are used next.
 pub(super) fn extend_row(
     cx: Context<'_>,
     conversion: &BaseConversion,
     sources: &[&[u64]],
     index: usize,
     out: &mut [u64],
+    soon: &[&[u64]],
 ) {
-    let target = conversion.target(index);
+    let source = conversion.source(index, sources);
     cx.params
         .ntt(index)
-        .forward_converted(cx.path(), out, sources, &target.weights, target.offset);
+        .forward_converted(cx.path(), out, &source, soon);
 }

@@ -4,7 +4,7 @@
 //! deviation √(K/12) for K primes, 1/√12 for one.
 use super::digits::extend_row;
 use super::{BaseConversion, Context};
-use tacit_ring::{Coeff, Eval, Modulus, Poly, Scalar, kernel};
+use tacit_ring::{Automorphism, Coeff, Eval, Poly, Quotient, Scalar, kernel};
 
 /// Brings a row modulo a source of `conversion` from NTT order to scaled coefficients; leaves other rows alone.
 pub(crate) fn scale_source(
@@ -22,59 +22,52 @@ pub(crate) fn scale_source(
     }
 }
 
-/// One row on its way through a division: the result is `(x − converted)·inverse` modulo `m`.
-pub(crate) struct Quotient<'a> {
-    /// Which of the polynomials.
-    pub(crate) part: usize,
-    /// The row, which is also the index of its prime.
-    pub(crate) row: usize,
-    pub(crate) m: &'a Modulus,
-    /// The dividend; free to be overwritten.
-    pub(crate) x: &'a mut [u64],
-    /// conv(x), NTT order, words below 2^52.
-    pub(crate) converted: &'a [u64],
-    pub(crate) inverse: &'a Scalar,
-    /// A row to write to on the way.
-    pub(crate) spare: &'a mut [u64],
+/// What becomes of the quotients of a division: each is added to a row of `added`, permuted, and added to a row of `base`.
+/// Both lists have a place for each of the two parts.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Ending<'a> {
+    pub(crate) added: [Option<&'a Poly<Eval>>; 2],
+    pub(crate) automorphism: Option<&'a Automorphism>,
+    /// Only with an automorphism.
+    pub(crate) base: [Option<&'a Poly<Eval>>; 2],
 }
 
-impl Quotient<'_> {
-    /// Writes the result.
-    pub(crate) fn write(&self, cx: Context<'_>, out: &mut [u64]) {
-        kernel::sub_mul_scalar(cx.path(), out, self.x, self.converted, self.inverse, self.m);
+impl Ending<'_> {
+    /// The rows that are read for this part, besides the quotient.
+    pub(super) fn reads(&self, part: usize, row: usize) -> impl Iterator<Item = &[u64]> {
+        let rows = [self.added[part], self.base[part]].into_iter().flatten();
+        rows.map(move |poly| poly.row(row))
     }
 
-    /// Writes the result plus `added`.
-    pub(crate) fn write_sum(&self, cx: Context<'_>, out: &mut [u64], added: &[u64]) {
-        kernel::sub_mul_scalar_add(
-            cx.path(),
-            out,
-            self.x,
-            self.converted,
-            self.inverse,
-            added,
-            self.m,
-        );
-    }
-
-    /// Writes the result plus `added` to `spare`.
-    pub(crate) fn write_sum_to_spare(&mut self, cx: Context<'_>, added: &[u64]) -> &[u64] {
-        let (path, converted) = (cx.path(), self.converted);
-        kernel::sub_mul_scalar_add(
-            path,
-            self.spare,
-            self.x,
-            converted,
-            self.inverse,
-            added,
-            self.m,
-        );
-        self.spare
-    }
-
-    /// Leaves the result in `x`.
-    pub(crate) fn write_in_place(&mut self, cx: Context<'_>) {
-        kernel::sub_mul_scalar_assign(cx.path(), self.x, self.converted, self.inverse, self.m);
+    /// out = (x − converted)·inverse and so on, modulo the prime of `row`. `converted`: words below 2^52. What `x` holds
+    /// afterwards is unspecified.
+    pub(super) fn write(
+        &self,
+        cx: Context<'_>,
+        [part, row]: [usize; 2],
+        x: &mut [u64],
+        converted: &[u64],
+        inverse: &Scalar,
+        out: &mut [u64],
+    ) {
+        let (path, m) = (cx.path(), cx.params.modulus(row));
+        let added = self.added[part].map(|poly| poly.row(row));
+        let base = self.base[part].map(|poly| poly.row(row));
+        match (self.automorphism, added) {
+            (Some(automorphism), added) => {
+                let quotient = Quotient {
+                    a: x,
+                    b: converted,
+                    inverse,
+                    added,
+                };
+                automorphism.apply_quotient(path, out, base, quotient, m);
+            }
+            (None, Some(added)) => {
+                kernel::sub_mul_scalar_add(path, out, x, converted, inverse, added, m);
+            }
+            (None, None) => kernel::sub_mul_scalar(path, out, x, converted, inverse, m),
+        }
     }
 }
 
@@ -163,7 +156,7 @@ fn divide_row(
     out: &mut [u64],
 ) {
     let mut converted = Poly::<Eval>::uninit_pooled(cx.params.n(), 1);
-    extend_row(cx, conversion, sources, row, converted.row_mut(0));
+    extend_row(cx, conversion, sources, row, converted.row_mut(0), &[]);
     let (m, inverse) = (cx.params.modulus(row), &conversion.target(row).inverse);
     kernel::sub_mul_scalar(cx.path(), out, x, converted.row(0), inverse, m);
 }

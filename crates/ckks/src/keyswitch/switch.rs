@@ -1,6 +1,6 @@
 //! The inner product of a decomposed operand with a key, divided at once: steps 2 and 3.
 use super::digits::{self, Decomposition};
-use super::moddown::Quotient;
+use super::moddown::Ending;
 use super::shelf::Shelf;
 use super::tables::{BaseConversion, Source};
 use super::{Context, Pair, pair_rows};
@@ -39,18 +39,17 @@ enum Task<'r, 'o> {
 /// What one thread needs for a row.
 struct Scratch {
     digits: Poly<Eval>,
-    /// Both parts of the sum, the converted row, and one for `finish`.
+    /// Both parts of the sum, and the converted row.
     rows: Poly<Eval>,
 }
 
 impl Switch<'_> {
-    /// Steps 2 and 3 for the primes q_0, q_1, … of `outputs`, both parts of each; `finish` is called with each row of each
-    /// part.
+    /// Steps 2 and 3 for the primes q_0, q_1, … of `outputs`, both parts of each.
     pub(crate) fn divide(
         &self,
         cx: Context<'_>,
         outputs: Vec<[&mut [u64]; 2]>,
-        finish: impl Fn(Quotient<'_>, &mut [u64]) + Sync,
+        ending: Ending<'_>,
     ) {
         let (n, dnum) = (cx.params.n(), self.digits.dnum(cx));
         let cut = self.rows_to_cut(cx, outputs.len());
@@ -89,13 +88,13 @@ impl Switch<'_> {
         );
         let scratch = || Scratch {
             digits: self.digits.scratch(cx),
-            rows: Poly::uninit_pooled(n, 4),
+            rows: Poly::uninit_pooled(n, 3),
         };
         cx.workers
             .for_each_with(tasks, self.digits.words(cx), scratch, |scratch, task| {
                 let _watches = (quotients.watch(), shelf.watch());
                 let mut rows = scratch.rows.rows_mut();
-                let [u0, u1, converted, spare] = &mut rows[..] else {
+                let [u0, u1, converted] = &mut rows[..] else {
                     return;
                 };
                 let mut end = |row: usize, part: usize, x: &mut [u64], out: &mut [u64]| {
@@ -105,20 +104,11 @@ impl Switch<'_> {
                         return;
                     };
                     let sources: Vec<&[u64]> = divided.into_iter().skip(part).step_by(2).collect();
-                    digits::extend_row(cx, self.division, &sources, row, converted);
-                    let (m, inverse) = (cx.params.modulus(row), &self.division.target(row).inverse);
-                    finish(
-                        Quotient {
-                            part,
-                            row,
-                            m,
-                            x,
-                            converted,
-                            inverse,
-                            spare,
-                        },
-                        out,
-                    );
+                    // The row that is written is fetched as well: not all of it is written in one go.
+                    let soon: Vec<&[u64]> = ending.reads(part, row).chain([&*out]).collect();
+                    digits::extend_row(cx, self.division, &sources, row, converted, &soon);
+                    let inverse = &self.division.target(row).inverse;
+                    ending.write(cx, [part, row], x, converted, inverse, out);
                 };
                 match task {
                     Task::Divided(i, source, [out0, out1]) => {
@@ -174,20 +164,15 @@ impl Switch<'_> {
         u1: &mut [u64],
     ) {
         let level = self.digits.level();
-        let m = cx
-            .params
-            .modulus(chain::index_of_row(cx.params, level, row));
-        self.digits.with_row(cx, row, scratch, |digits| {
-            let (b, a) = self.key.rows(level, row, digits.len());
-            match self.start {
-                Some(start) if row <= level => {
-                    start(row, 0, u0);
-                    start(row, 1, u1);
-                    kernel::inner_product2_add(cx.path(), u0, u1, digits, &b, &a, m);
-                }
-                _ => kernel::inner_product2(cx.path(), u0, u1, digits, &b, &a, m),
-            }
-        });
+        let (b, a) = self.key.rows(level, row, self.digits.dnum(cx));
+        let start = self.start.filter(|_| row <= level);
+        if let Some(start) = start {
+            start(row, 0, u0);
+            start(row, 1, u1);
+        }
+        let keys = [&b[..], &a[..]];
+        self.digits
+            .inner_product2(cx, row, scratch, [u0, u1], keys, start.is_some());
     }
 
     /// One part of [`Self::sum_row`] for a row of q, from its digits.

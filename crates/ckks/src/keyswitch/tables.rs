@@ -2,7 +2,7 @@
 use super::Context;
 use crate::chain;
 use crate::params::Parameters;
-use tacit_ring::{InverseScale, Modulus, Scalar};
+use tacit_ring::{Conversion, InverseScale, Modulus, Scalar};
 
 /// Conversion of an integer modulo M = m_1·…·m_K, given by its residues, to other primes.
 ///
@@ -70,6 +70,16 @@ impl BaseConversion {
         Self {
             sources: sources.iter().enumerate().map(from).collect(),
             targets: (0..chain::len(params)).map(to).collect(),
+        }
+    }
+
+    /// The conversion of `rows`, the scaled ones of the sources, to the prime with this index.
+    pub(crate) fn source<'a>(&'a self, index: usize, rows: &'a [&'a [u64]]) -> Conversion<'a> {
+        let target = self.target(index);
+        Conversion {
+            inputs: rows,
+            weights: &target.weights,
+            offset: target.offset,
         }
     }
 

@@ -6,6 +6,7 @@ use std::arch::x86_64::*;
 
 use crate::modulus::{Modulus, Scalar};
 
+pub(crate) use sums::inner_product2_words;
 pub(super) use sums::{inner_product, inner_product2, weighted_sum, weighted_sums};
 
 type V = __m512i;
@@ -15,8 +16,8 @@ const LANES: usize = 8;
 
 /// Broadcast constants.
 #[derive(Clone, Copy)]
-struct Field {
-    q: V,
+pub(crate) struct Field {
+    pub(crate) q: V,
     two_q: V,
     /// `2^52 - q`.
     neg_q: V,
@@ -36,7 +37,7 @@ fn broadcast(word: u64) -> V {
 impl Field {
     #[inline]
     #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
-    fn new(m: &Modulus) -> Self {
+    pub(crate) fn new(m: &Modulus) -> Self {
         Self {
             q: broadcast(m.q()),
             two_q: broadcast(2 * m.q()),
@@ -52,7 +53,7 @@ impl Field {
 /// `[0, 2b) → [0, b)`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
-fn fold(a: V, b: V) -> V {
+pub(crate) fn fold(a: V, b: V) -> V {
     _mm512_min_epu64(a, _mm512_sub_epi64(a, b))
 }
 
@@ -238,7 +239,7 @@ map!(mul_scalar, mul_scalar_assign, |x, f, s: &Scalar| {
 });
 /// `(a - b)·s`, as a sum of two products.
 #[derive(Clone, Copy)]
-struct Difference {
+pub(crate) struct Difference {
     factor: Factor,
     negated: Factor,
 }
@@ -246,7 +247,7 @@ struct Difference {
 impl Difference {
     #[inline]
     #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
-    fn new(s: &Scalar, m: &Modulus) -> Self {
+    pub(crate) fn new(s: &Scalar, m: &Modulus) -> Self {
         Self {
             factor: Factor::new(s),
             negated: Factor::new(&m.scalar(m.neg(s.value))),
@@ -256,7 +257,7 @@ impl Difference {
     /// `(a - b)·s`, canonical; `a` and `b` below `2^52`. Each of the products leaves less than `2q` (see [`Wide::reduce`]).
     #[inline]
     #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
-    fn times(self, a: V, b: V, f: &Field) -> V {
+    pub(crate) fn times(self, a: V, b: V, f: &Field) -> V {
         let quotient = _mm512_madd52hi_epu64(_mm512_setzero_si512(), a, self.factor.1);
         let quotient = _mm512_madd52hi_epu64(quotient, b, self.negated.1);
         let sum = _mm512_madd52lo_epu64(_mm512_setzero_si512(), a, self.factor.0);

@@ -16,16 +16,20 @@
 //! stored without quotients, in Montgomery form, which costs one multiplication more (`COMPACT` in the code).
 
 mod conversion;
+mod fetch;
 mod forward;
 mod inverse;
+mod product;
 
 use std::arch::x86_64::*;
+use std::mem::offset_of;
 
 use super::bit_reversed_powers;
 use crate::modulus::Modulus;
 
 pub(super) use forward::{forward, max_terms};
 pub(super) use inverse::inverse;
+pub(super) use product::inner_product2;
 
 /// Smallest transform of this path, in words.
 pub(super) const MIN_N: usize = 128;
@@ -41,63 +45,72 @@ const CACHED: usize = 4096;
 pub(super) struct Roots {
     /// `base^brv(h)` and its Shoup quotient for the levels above the last three, `h < n/8`.
     outer: Vec<[u64; 2]>,
-    /// Factors of the levels of distance 4, `[a, b]` for the vectors `a`, `b` of each 16 words;
-    four: Inner<2>,
-    /// of distance 2, `[a0, b0, a1, b1]`;
-    two: Inner<4>,
-    /// and of distance 1, `[a0, a1, b0, b1, a2, a3, b2, b3]`.
-    one: Inner<8>,
+    /// The last three levels, for each 64 words of the row; one of the lists is empty.
+    inner: Vec<Inner>,
+    compact: Vec<CompactInner>,
 }
 
-/// For each 16 words: `L` factors and their Shoup quotients, or factors in Montgomery form alone.
-struct Inner<const L: usize> {
-    value: Vec<[u64; L]>,
-    shoup: Vec<[u64; L]>,
+/// The factors of the last three levels of 64 words, for each pair `a`, `b` of vectors.
+#[repr(C, align(64))]
+struct Inner {
+    /// Distance 1: `a0, a1, b0, b1, a2, a3, b2, b3`, then their quotients.
+    one: [[u64; 16]; 4],
+    /// Distance 2: `a0, b0, a1, b1`, each followed by its quotient.
+    two: [[u64; 8]; 4],
+    /// Distance 4: `a`, `b`, then their quotients.
+    four: [[u64; 4]; 4],
 }
 
-impl<const L: usize> Inner<L> {
-    /// Takes the factors of the level with `L` of them for each 16 words, arranged in this order.
-    fn new(powers: &[u64], order: [usize; L], m: &Modulus) -> Self {
-        let n = powers.len();
-        let level = &powers[n / 16 * L..n / 8 * L];
-        let value = level
-            .as_chunks::<L>()
-            .0
-            .iter()
-            .map(|factors| order.map(|i| factors[i]));
-        if n >= COMPACT_N {
-            let value = value
-                .map(|factors| factors.map(|w| m.mul_scalar(w, m.r52())))
-                .collect();
-            return Self {
-                value,
-                shoup: Vec::new(),
-            };
-        }
-        Self {
-            value: value.clone().collect(),
-            shoup: value.map(|factors| factors.map(|w| m.shoup52(w))).collect(),
-        }
-    }
+/// [`Inner`] in Montgomery form, without quotients.
+#[repr(C, align(64))]
+struct CompactInner {
+    one: [[u64; 8]; 4],
+    two: [[u64; 4]; 4],
+    four: [[u64; 2]; 4],
 }
 
 impl Roots {
     pub(super) fn new(log_n: u32, base: u64, m: &Modulus) -> Self {
         let powers = bit_reversed_powers(log_n, base, m);
+        let n = powers.len();
+        // Factors of the pairs of 64 words, from the level with `L` of them for each pair, in this order.
+        fn pairs<const L: usize>(powers: &[u64], i: usize, order: [usize; L]) -> [[u64; L]; 4] {
+            let first = powers.len() / 16 * L + 4 * i * L;
+            [0, 1, 2, 3].map(|k| order.map(|j| powers[first + k * L + j]))
+        }
+        let one = |i| pairs(&powers, i, [0, 1, 4, 5, 2, 3, 6, 7]);
+        let two = |i| pairs(&powers, i, [0, 2, 1, 3]);
+        let four = |i| pairs(&powers, i, [0, 1]);
+        let with_quotient = |w: u64| [w, m.shoup52(w)];
+        let montgomery = |w: u64| m.mul_scalar(w, m.r52());
+        let (mut inner, mut compact) = (Vec::new(), Vec::new());
+        for i in 0..n / 64 {
+            if n >= COMPACT_N {
+                compact.push(CompactInner {
+                    one: one(i).map(|pair| pair.map(montgomery)),
+                    two: two(i).map(|pair| pair.map(montgomery)),
+                    four: four(i).map(|pair| pair.map(montgomery)),
+                });
+                continue;
+            }
+            inner.push(Inner {
+                one: one(i).map(|pair| std::array::from_fn(|j| with_quotient(pair[j % 8])[j / 8])),
+                two: two(i).map(|pair| std::array::from_fn(|j| with_quotient(pair[j / 2])[j % 2])),
+                four: four(i)
+                    .map(|pair| std::array::from_fn(|j| with_quotient(pair[j % 2])[j / 2])),
+            });
+        }
+        let outer = powers[..n / 8].iter().map(|&w| with_quotient(w)).collect();
         Self {
-            outer: powers[..powers.len() / 8]
-                .iter()
-                .map(|&w| [w, m.shoup52(w)])
-                .collect(),
-            four: Inner::new(&powers, [0, 1], m),
-            two: Inner::new(&powers, [0, 2, 1, 3], m),
-            one: Inner::new(&powers, [0, 1, 4, 5, 2, 3, 6, 7], m),
+            outer,
+            inner,
+            compact,
         }
     }
 
     /// The degree that the table is for.
     fn n(&self) -> usize {
-        16 * self.four.value.len()
+        8 * self.outer.len()
     }
 }
 
@@ -188,45 +201,40 @@ fn mul_montgomery(y: V, w: V, f: &Field) -> V {
 /// The factors of the three innermost levels for pair `i` of vectors, in the lanes where they are wanted: distance 4, 2, 1.
 /// Without quotients when `COMPACT`.
 ///
+/// Loads repeat them, so that the port that moves words between lanes is left to the words of the row.
+///
 /// # Safety
 /// `i < n/16`; `COMPACT` if `n >= COMPACT_N`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
 unsafe fn inner_roots<const COMPACT: bool>(r: &Roots, i: usize) -> [W; 3] {
-    // SAFETY: the caller's promise.
+    let (i, k) = (i / 4, i % 4);
+    // SAFETY: the caller's promise: there is an element for each 64 words. All loads are inside it: those of 8 words from the
+    // second word of `two` on end with the first word of what follows `two`, or of `four`.
     unsafe {
-        let value = inner_vectors(&r.four.value, &r.two.value, &r.one.value, i);
         if COMPACT {
-            return [
-                (value[0], value[0]),
-                (value[1], value[1]),
-                (value[2], value[2]),
-            ];
+            let roots = r.compact.get_unchecked(i);
+            let four = _mm512_broadcast_i64x2(_mm_loadu_si128(roots.four[k].as_ptr().cast()));
+            let two = _mm512_castsi256_si512(_mm256_loadu_si256(roots.two[k].as_ptr().cast()));
+            let two = _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 0, 1, 1, 2, 2, 3, 3), two);
+            let one = _mm512_loadu_si512(roots.one[k].as_ptr().cast());
+            return [(four, four), (two, two), (one, one)];
         }
-        let shoup = inner_vectors(&r.four.shoup, &r.two.shoup, &r.one.shoup, i);
+        let roots = std::ptr::from_ref(r.inner.get_unchecked(i));
+        let one = (&raw const (*roots).one).cast::<u64>().add(16 * k);
+        // Through a pointer to all of the element: the loads reach over the ends of `two`.
+        let two = roots.cast::<u64>().add(offset_of!(Inner, two) / 8 + 8 * k);
+        let four = (&raw const (*roots).four).cast::<u64>().add(4 * k);
+        let repeat = |p: *const u64| _mm512_broadcast_i64x2(_mm_loadu_si128(p.cast()));
+        let double =
+            |p: *const u64| _mm512_castpd_si512(_mm512_movedup_pd(_mm512_loadu_pd(p.cast())));
         [
-            (value[0], shoup[0]),
-            (value[1], shoup[1]),
-            (value[2], shoup[2]),
-        ]
-    }
-}
-
-/// Entry `i` of the tables, in their lanes.
-///
-/// # Safety
-/// `i` is below the length of each.
-#[inline]
-#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
-unsafe fn inner_vectors(four: &[[u64; 2]], two: &[[u64; 4]], one: &[[u64; 8]], i: usize) -> [V; 3] {
-    // SAFETY: the caller's promise; 16, 32 and 64 bytes are read from elements of that size.
-    unsafe {
-        let four = _mm512_castsi128_si512(_mm_loadu_si128(four.as_ptr().add(i).cast()));
-        let two = _mm512_castsi256_si512(_mm256_loadu_si256(two.as_ptr().add(i).cast()));
-        [
-            _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 0, 0, 0, 1, 1, 1, 1), four),
-            _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 0, 1, 1, 2, 2, 3, 3), two),
-            _mm512_loadu_si512(one.as_ptr().add(i).cast()),
+            (repeat(four), repeat(four.add(2))),
+            (double(two), double(two.add(1))),
+            (
+                _mm512_loadu_si512(one.cast()),
+                _mm512_loadu_si512(one.add(8).cast()),
+            ),
         ]
     }
 }

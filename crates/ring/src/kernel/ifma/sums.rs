@@ -1,6 +1,7 @@
 //! Sums of many products: base conversion and the inner products of key switching.
 
 use std::arch::x86_64::*;
+use std::ops::Range;
 
 use super::{Field, LANES, V, Wide, broadcast, canonical, load, store};
 use crate::modulus::Modulus;
@@ -22,10 +23,10 @@ fn terms(input_bits: u32, m: &Modulus) -> usize {
 
 /// Runs the first body for each position with `unroll` whole vectors, and the second with a mask for each vector left.
 macro_rules! blocks {
-    ($n:expr, $unroll:expr, |$i:ident| $body:expr, |$j:ident, $mask:ident| $rest:expr) => {{
-        let (n, step) = ($n, LANES * $unroll);
-        let whole = n - n % step;
-        for $i in (0..whole).step_by(step) {
+    ($words:expr, $unroll:expr, |$i:ident| $body:expr, |$j:ident, $mask:ident| $rest:expr) => {{
+        let (Range { start, end: n }, step) = ($words, LANES * $unroll);
+        let whole = n - (n - start) % step;
+        for $i in (start..whole).step_by(step) {
             $body
         }
         for $j in (whole..n).step_by(LANES) {
@@ -56,7 +57,7 @@ pub(in crate::kernel) fn weighted_sum(
         out.as_mut_ptr(),
     );
     blocks!(
-        n,
+        0..n,
         4,
         // SAFETY: n is the length of the shortest row.
         |i| unsafe {
@@ -188,7 +189,7 @@ fn weighted_targets<const T: usize>(
     }
     let limit = ms[..T].iter().map(|m| terms(50, m)).min().unwrap_or(1);
     blocks!(
-        n,
+        0..n,
         2,
         // SAFETY: n is the length of the shortest row; there is a weight for each input.
         |i| unsafe { weighted_targets_block::<2, T>(outs, i, 0xff, inputs, &targets, limit) },
@@ -262,19 +263,17 @@ pub(in crate::kernel) fn inner_product(
     m: &Modulus,
     add: bool,
 ) {
-    let n = xs
-        .iter()
-        .chain(ys)
-        .map(|x| x.len())
-        .fold(out.len(), usize::min);
+    let rows = xs.iter().chain(ys);
+    let n = rows.map(|x| x.len()).fold(out.len(), usize::min);
     let (f, limit, out) = (&Field::new(m), terms(52, m), out.as_mut_ptr());
+    let (xs, ys) = (addresses(xs), addresses(ys));
     blocks!(
-        n,
+        0..n,
         4,
         // SAFETY: n is the length of the shortest row.
-        |i| unsafe { product_block::<4, 1>([out], i, 0xff, xs, [ys], limit, add, f) },
+        |i| unsafe { product_block::<4, 1>([out], i, 0xff, &xs, [&ys], limit, add, f) },
         // SAFETY: as above.
-        |i, mask| unsafe { product_block::<1, 1>([out], i, mask, xs, [ys], limit, add, f) }
+        |i, mask| unsafe { product_block::<1, 1>([out], i, mask, &xs, [&ys], limit, add, f) }
     );
 }
 
@@ -288,25 +287,41 @@ pub(in crate::kernel) fn inner_product2(
     m: &Modulus,
     add: bool,
 ) {
+    let rows = xs.iter().chain(k0s).chain(k1s);
     let shortest = out0.len().min(out1.len());
-    let n = xs
-        .iter()
-        .chain(k0s)
-        .chain(k1s)
-        .map(|x| x.len())
-        .fold(shortest, usize::min);
-    let (f, limit, outs) = (
-        &Field::new(m),
-        terms(52, m),
-        [out0.as_mut_ptr(), out1.as_mut_ptr()],
-    );
+    let n = rows.map(|x| x.len()).fold(shortest, usize::min);
+    let outs = [out0.as_mut_ptr(), out1.as_mut_ptr()];
+    let (xs, k0s, k1s) = (addresses(xs), addresses(k0s), addresses(k1s));
+    // SAFETY: n is the length of the shortest row; the outputs are borrowed mutably.
+    unsafe { inner_product2_words(outs, 0..n, &xs, [&k0s, &k1s], add, m) }
+}
+
+fn addresses(rows: &[&[u64]]) -> Vec<*const u64> {
+    rows.iter().map(|row| row.as_ptr()).collect()
+}
+
+/// These words of `outs[o] = Σ xs[i]·keys[o][i]`, added to what they hold when `add`; `xs` below `2^52`.
+///
+/// # Safety
+/// All rows have these words, and those of `outs` are in allocations, or parts of one, that nothing else refers to.
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+pub(crate) unsafe fn inner_product2_words(
+    outs: [*mut u64; 2],
+    words: Range<usize>,
+    xs: &[*const u64],
+    keys: [&[*const u64]; 2],
+    add: bool,
+    m: &Modulus,
+) {
+    assert!(keys.iter().all(|keys| keys.len() == xs.len()));
+    let (f, limit) = (&Field::new(m), terms(52, m));
     blocks!(
-        n,
+        words,
         2,
-        // SAFETY: n is the length of the shortest row.
-        |i| unsafe { product_block::<2, 2>(outs, i, 0xff, xs, [k0s, k1s], limit, add, f) },
+        // SAFETY: the caller's promise.
+        |i| unsafe { product_block::<2, 2>(outs, i, 0xff, xs, keys, limit, add, f) },
         // SAFETY: as above.
-        |i, mask| unsafe { product_block::<1, 2>(outs, i, mask, xs, [k0s, k1s], limit, add, f) }
+        |i, mask| unsafe { product_block::<1, 2>(outs, i, mask, xs, keys, limit, add, f) }
     );
 }
 
@@ -321,8 +336,8 @@ unsafe fn product_block<const U: usize, const O: usize>(
     outs: [*mut u64; O],
     i: usize,
     mask: __mmask8,
-    xs: &[&[u64]],
-    ys: [&[&[u64]]; O],
+    xs: &[*const u64],
+    ys: [&[*const u64]; O],
     limit: usize,
     add: bool,
     f: &Field,
@@ -337,7 +352,7 @@ unsafe fn product_block<const U: usize, const O: usize>(
         }
     }
     let mut room = limit;
-    for (j, x) in xs.iter().enumerate() {
+    for (j, &x) in xs.iter().enumerate() {
         if room == 0 {
             for sums in &mut sums {
                 compress(sums, f);
@@ -349,9 +364,7 @@ unsafe fn product_block<const U: usize, const O: usize>(
             // Keys come from memory, in more streams than the hardware follows: a tenth faster when they do not fit the caches.
             for ys in ys {
                 // SAFETY: the lists have equal length. A prefetch may name any address.
-                let y = unsafe { ys.get_unchecked(j) }
-                    .as_ptr()
-                    .wrapping_add(i + AHEAD);
+                let y = unsafe { ys.get_unchecked(j) }.wrapping_add(i + AHEAD);
                 for u in 0..U {
                     _mm_prefetch::<_MM_HINT_T0>(y.wrapping_add(u * LANES).cast());
                 }
@@ -359,12 +372,11 @@ unsafe fn product_block<const U: usize, const O: usize>(
         }
         for u in 0..U {
             // SAFETY: the caller's promise.
-            let x = unsafe { load(x.as_ptr(), i + u * LANES, mask) };
+            let x = unsafe { load(x, i + u * LANES, mask) };
             for (sums, ys) in sums.iter_mut().zip(ys) {
                 // SAFETY: the caller's promise; the lists have equal length.
-                sums[u].add_product(x, unsafe {
-                    load(ys.get_unchecked(j).as_ptr(), i + u * LANES, mask)
-                });
+                let y = unsafe { load(*ys.get_unchecked(j), i + u * LANES, mask) };
+                sums[u].add_product(x, y);
             }
         }
     }

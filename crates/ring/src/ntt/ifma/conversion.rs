@@ -18,9 +18,15 @@ pub(super) struct Sum<'a> {
 }
 
 impl<'a> Sum<'a> {
+    /// To rows of `n` words, which the inputs have.
     #[inline]
     #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
-    pub(super) fn new(conversion: &'a Conversion<'a>, m: &Modulus) -> Self {
+    pub(super) fn new(conversion: &'a Conversion<'a>, n: usize, m: &Modulus) -> Self {
+        let Conversion {
+            inputs, weights, ..
+        } = conversion;
+        assert!(inputs.len() == weights.len() && inputs.len() <= Self::max_terms(m));
+        assert!(inputs.iter().all(|input| input.len() == n));
         Self {
             conversion,
             offset: broadcast(conversion.offset),

@@ -3,6 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::conversion::{Sum, first_pass};
+use super::fetch::Fetch;
 use super::{
     CACHED, COMPACT_N, Field, MIN_N, Roots, V, W, broadcast, fold, inner_roots, load, mul_add,
     mul_montgomery, root, shrink, split, store,
@@ -72,7 +73,7 @@ fn start<const START: u8>(x: V, lift: V, f: &Field) -> V {
 /// A level adds or subtracts less than `2q`, so words that start with a lift of `2q` for each level to come need no
 /// correction on the way.
 #[derive(Clone, Copy)]
-struct Range {
+pub(super) struct Range {
     low: u64,
     high: u64,
 }
@@ -106,6 +107,17 @@ impl Range {
                 high: base + lift + 2 * levels,
             },
         )
+    }
+}
+
+impl Range {
+    /// [`Self::step`] of loose words; tight ones stay where they are.
+    fn next<const LOOSE: bool>(self, levels: u32, remaining: u32, f: &Field) -> (u8, u64, Self) {
+        if LOOSE {
+            self.step(levels.into(), remaining.into(), f.room)
+        } else {
+            (KEEP, 0, self)
+        }
     }
 }
 
@@ -165,8 +177,10 @@ unsafe fn pass<const K: usize, const LOOSE: bool, const START: u8>(
     h: usize,
     lift: V,
     f: &Field,
+    fetch: &mut Fetch<'_>,
 ) {
     for j in (0..t).step_by(8) {
+        fetch.step::<K>();
         // SAFETY: j + 8 <= t, so all vectors are inside the block.
         unsafe {
             let mut x: [V; K] = load(p.add(j), t);
@@ -186,14 +200,15 @@ fn inner<const LOOSE: bool, const COMPACT: bool, const START: u8>(
     lift: V,
     f: &Field,
 ) -> (V, V) {
-    // distance 4: a0..a3 b0..b3 | a4..a7 b4..b7
-    let mut x = start::<START>(_mm512_shuffle_i64x2::<0b01_00_01_00>(a, b), lift, f);
-    let mut y = _mm512_shuffle_i64x2::<0b11_10_11_10>(a, b);
+    // distance 4: a0 b0 a1 b1 a2 b2 a3 b3 | a4 b4 a5 b5 a6 b6 a7 b7
+    let x = _mm512_permutex2var_epi64(a, _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11), b);
+    let mut y = _mm512_permutex2var_epi64(a, _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15), b);
+    let mut x = start::<START>(x, lift, f);
     inner_butterfly::<LOOSE, COMPACT>(&mut x, &mut y, four, f);
     // distance 2: a01 b01 a45 b45 | a23 b23 a67 b67
     let (mut x, mut y) = (
-        _mm512_shuffle_i64x2::<0b10_00_10_00>(x, y),
-        _mm512_shuffle_i64x2::<0b11_01_11_01>(x, y),
+        _mm512_permutex2var_epi64(x, _mm512_setr_epi64(0, 2, 1, 3, 8, 10, 9, 11), y),
+        _mm512_permutex2var_epi64(x, _mm512_setr_epi64(4, 6, 5, 7, 12, 14, 13, 15), y),
     );
     inner_butterfly::<LOOSE, COMPACT>(&mut x, &mut y, two, f);
     // distance 1: a0 a2 b0 b2 a4 a6 b4 b6 | a1 a3 b1 b3 a5 a7 b5 b7
@@ -240,123 +255,145 @@ unsafe fn tail<
     }
 }
 
-/// All levels of the block of node `h`: `len` words from `p`, `len` a power of two from 64; for the root perhaps with the
-/// input made by `source`.
-///
-/// # Safety
-/// As for [`pass`]; all inputs of `source` have `len` words, and there are as many weights and at most `max_terms`.
-#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
-unsafe fn block<const LOOSE: bool, const COMPACT: bool, const CANONICAL: bool>(
-    p: *mut u64,
-    len: usize,
-    r: &Roots,
-    h: usize,
-    range: Range,
-    source: Option<&Sum<'_>>,
-    f: &Field,
-) {
-    // Each step splits the sub-blocks of the level before; all sub-blocks lie inside the block.
-    let (mut size, mut parts, mut range) = (len, 1, range);
-    let next = |range: Range, levels: u32, remaining: u32| {
-        if LOOSE {
-            range.step(levels.into(), remaining.into(), f.room)
-        } else {
-            (KEEP, 0, range)
+/// Calls a pass with a number of parts and a start that the compiler knows.
+macro_rules! by_shape {
+    ($k:expr, $start:expr, $name:ident::<$loose:ident>($($argument:expr),*)) => {
+        match ($k, $start) {
+            (8, KEEP) => $name::<8, $loose, KEEP>($($argument),*),
+            (8, LIFT) => $name::<8, $loose, LIFT>($($argument),*),
+            (8, _) => $name::<8, $loose, SHRINK>($($argument),*),
+            (4, KEEP) => $name::<4, $loose, KEEP>($($argument),*),
+            (4, LIFT) => $name::<4, $loose, LIFT>($($argument),*),
+            (4, _) => $name::<4, $loose, SHRINK>($($argument),*),
+            (_, KEEP) => $name::<2, $loose, KEEP>($($argument),*),
+            (_, LIFT) => $name::<2, $loose, LIFT>($($argument),*),
+            (_, _) => $name::<2, $loose, SHRINK>($($argument),*),
         }
     };
-    while size > 64 {
-        let k = split(size);
-        let (start, lift, after) = next(range, k.trailing_zeros(), size.trailing_zeros());
-        let lift = multiple(lift, f);
-        if let (Some(source), true) = (source, size == len) {
-            // SAFETY: the block is that of the root; the caller's promise.
-            unsafe {
-                let t = size / k;
-                match (k, start) {
-                    (8, KEEP) => first_pass::<8, LOOSE, KEEP>(p, t, r, source, lift, f),
-                    (8, LIFT) => first_pass::<8, LOOSE, LIFT>(p, t, r, source, lift, f),
-                    (8, _) => first_pass::<8, LOOSE, SHRINK>(p, t, r, source, lift, f),
-                    (4, KEEP) => first_pass::<4, LOOSE, KEEP>(p, t, r, source, lift, f),
-                    (4, LIFT) => first_pass::<4, LOOSE, LIFT>(p, t, r, source, lift, f),
-                    (4, _) => first_pass::<4, LOOSE, SHRINK>(p, t, r, source, lift, f),
-                    (_, KEEP) => first_pass::<2, LOOSE, KEEP>(p, t, r, source, lift, f),
-                    (_, LIFT) => first_pass::<2, LOOSE, LIFT>(p, t, r, source, lift, f),
-                    (_, _) => first_pass::<2, LOOSE, SHRINK>(p, t, r, source, lift, f),
-                }
-            }
-            range = after;
-            (size, parts) = (size / k, parts * k);
-            if len <= CACHED {
-                continue;
-            }
-            for i in 0..parts {
-                // SAFETY: sub-block i of the level.
-                unsafe {
-                    block::<LOOSE, COMPACT, CANONICAL>(
-                        p.add(i * size),
-                        size,
-                        r,
-                        h * parts + i,
-                        range,
-                        None,
-                        f,
-                    );
-                }
-            }
-            return;
-        }
-        for i in 0..parts {
-            // SAFETY: sub-block i of the level, of node h·parts + i.
-            unsafe {
-                let (p, t, h) = (p.add(i * size), size / k, h * parts + i);
-                match (k, start) {
-                    (8, KEEP) => pass::<8, LOOSE, KEEP>(p, t, r, h, lift, f),
-                    (8, LIFT) => pass::<8, LOOSE, LIFT>(p, t, r, h, lift, f),
-                    (8, _) => pass::<8, LOOSE, SHRINK>(p, t, r, h, lift, f),
-                    (4, KEEP) => pass::<4, LOOSE, KEEP>(p, t, r, h, lift, f),
-                    (4, LIFT) => pass::<4, LOOSE, LIFT>(p, t, r, h, lift, f),
-                    (4, _) => pass::<4, LOOSE, SHRINK>(p, t, r, h, lift, f),
-                    (_, KEEP) => pass::<2, LOOSE, KEEP>(p, t, r, h, lift, f),
-                    (_, LIFT) => pass::<2, LOOSE, LIFT>(p, t, r, h, lift, f),
-                    (_, _) => pass::<2, LOOSE, SHRINK>(p, t, r, h, lift, f),
-                }
-            }
-        }
-        range = after;
-        (size, parts) = (size / k, parts * k);
-        if len > CACHED {
-            // Too large for the first cache: finish the parts one after the other.
-            for i in 0..parts {
-                // SAFETY: sub-block i of the level.
-                unsafe {
-                    block::<LOOSE, COMPACT, CANONICAL>(
-                        p.add(i * size),
-                        size,
-                        r,
-                        h * parts + i,
-                        range,
-                        None,
-                        f,
-                    );
-                }
-            }
-            return;
+}
+
+/// A block on its way: the words, its node and where the words are.
+#[derive(Clone, Copy)]
+pub(super) struct Block {
+    p: *mut u64,
+    pub(super) len: usize,
+    h: usize,
+    range: Range,
+}
+
+impl Block {
+    /// The block of the root: `len` words from `p`, in `[0, 4q)`.
+    ///
+    /// # Safety
+    /// They are one allocation, or a row in one, that nothing else refers to while the block or a part of it is used; `len` is a
+    /// power of two from 128, and the tables that are used are those of this degree.
+    pub(super) unsafe fn root(p: *mut u64, len: usize) -> Self {
+        Self {
+            p,
+            len,
+            h: 1,
+            range: Range { low: 0, high: 4 },
         }
     }
-    // Position of the block among the blocks of 64 words: h·parts is n/64 plus that.
-    let first = h * parts - r.n() / 64;
-    let (outer_start, outer_lift, range) = next(range, 3, 6);
-    let (inner_start, inner_lift, _) = next(range, 3, 3);
-    let lifts = [multiple(outer_lift, f), multiple(inner_lift, f)];
-    for i in 0..parts {
-        // SAFETY: sub-block i, of 64 words.
+
+    /// Part `i` of `k`, after the pass that split the block.
+    pub(super) fn part(self, i: usize, k: usize, range: Range) -> Self {
+        let len = self.len / k;
+        Self {
+            p: self.p.wrapping_add(i * len),
+            len,
+            h: self.h * k + i,
+            range,
+        }
+    }
+
+    /// What the next pass over words in `range` of a block of `len` does: the number of parts, the start, its lift, and the range
+    /// after it. Tight words stay where they are.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+    fn next_pass<const LOOSE: bool>(range: Range, len: usize, f: &Field) -> (usize, u8, V, Range) {
+        let k = split(len);
+        let (start, lift, after) = range.next::<LOOSE>(k.trailing_zeros(), len.trailing_zeros(), f);
+        (k, start, multiple(lift, f), after)
+    }
+
+    /// The first pass over a block of more than 64 words, for the root perhaps with the input made by `source`: the number of
+    /// parts into which it splits the block, and the range of their words.
+    ///
+    /// # Safety
+    /// All inputs of `source` have `len` words, and there are as many weights and at most `max_terms`.
+    #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+    pub(super) unsafe fn split<const LOOSE: bool>(
+        self,
+        r: &Roots,
+        source: Option<&Sum<'_>>,
+        f: &Field,
+        fetch: &mut Fetch<'_>,
+    ) -> (usize, Range) {
+        let Self { p, len, h, range } = self;
+        let (k, start, lift, after) = Self::next_pass::<LOOSE>(range, len, f);
+        let t = len / k;
+        // SAFETY: the promise of `root`, and the caller's.
         unsafe {
-            let (p, i) = (p.add(64 * i), first + i);
-            match (outer_start, inner_start) {
-                (KEEP, KEEP) => tail::<LOOSE, COMPACT, CANONICAL, KEEP, KEEP>(p, r, i, lifts, f),
-                (KEEP, _) => tail::<LOOSE, COMPACT, CANONICAL, KEEP, SHRINK>(p, r, i, lifts, f),
-                (_, KEEP) => tail::<LOOSE, COMPACT, CANONICAL, SHRINK, KEEP>(p, r, i, lifts, f),
-                (_, _) => tail::<LOOSE, COMPACT, CANONICAL, SHRINK, SHRINK>(p, r, i, lifts, f),
+            match source {
+                Some(source) => {
+                    by_shape!(k, start, first_pass::<LOOSE>(p, t, r, source, lift, f))
+                }
+                None => by_shape!(k, start, pass::<LOOSE>(p, t, r, h, lift, f, fetch)),
+            }
+        }
+        (k, after)
+    }
+
+    /// All levels.
+    #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+    pub(super) fn transform<const LOOSE: bool, const COMPACT: bool, const CANONICAL: bool>(
+        self,
+        r: &Roots,
+        f: &Field,
+        fetch: &mut Fetch<'_>,
+    ) {
+        if self.len > CACHED {
+            // Too large for the first cache: finish the parts one after the other.
+            // SAFETY: there is no source.
+            let (k, range) = unsafe { self.split::<LOOSE>(r, None, f, fetch) };
+            for i in 0..k {
+                let part = self.part(i, k, range);
+                part.transform::<LOOSE, COMPACT, CANONICAL>(r, f, fetch);
+            }
+            return;
+        }
+        // Each pass splits the parts of the one before.
+        let (mut size, mut range) = (self.len, self.range);
+        while size > 64 {
+            let parts = self.len / size;
+            let (k, start, lift, after) = Self::next_pass::<LOOSE>(range, size, f);
+            for i in 0..parts {
+                let (p, t, h) = (self.p.wrapping_add(i * size), size / k, self.h * parts + i);
+                // SAFETY: part i of the block, of node h.
+                unsafe { by_shape!(k, start, pass::<LOOSE>(p, t, r, h, lift, f, fetch)) }
+            }
+            (size, range) = (size / k, after);
+        }
+        // Position of the block among the blocks of 64 words: h·parts is n/64 plus that.
+        let parts = self.len / 64;
+        let first = self.h * parts - r.n() / 64;
+        let (outer_start, outer_lift, range) = range.next::<LOOSE>(3, 6, f);
+        let (inner_start, inner_lift, _) = range.next::<LOOSE>(3, 3, f);
+        let lifts = [multiple(outer_lift, f), multiple(inner_lift, f)];
+        for i in 0..parts {
+            fetch.step::<8>();
+            let (p, i) = (self.p.wrapping_add(64 * i), first + i);
+            // SAFETY: part i, of 64 words.
+            unsafe {
+                match (outer_start, inner_start) {
+                    (KEEP, KEEP) => {
+                        tail::<LOOSE, COMPACT, CANONICAL, KEEP, KEEP>(p, r, i, lifts, f)
+                    }
+                    (KEEP, _) => tail::<LOOSE, COMPACT, CANONICAL, KEEP, SHRINK>(p, r, i, lifts, f),
+                    (_, KEEP) => tail::<LOOSE, COMPACT, CANONICAL, SHRINK, KEEP>(p, r, i, lifts, f),
+                    (_, _) => tail::<LOOSE, COMPACT, CANONICAL, SHRINK, SHRINK>(p, r, i, lifts, f),
+                }
             }
         }
     }
@@ -370,36 +407,46 @@ fn multiple(k: u64, f: &Field) -> V {
 }
 
 /// Input `[0, 4q)`, in the row or to be made by `source`; output below `2^52`, or canonical. The row has `MIN_N` words or
-/// more, as many as the table is for and as the inputs of `source` have, which are at most [`max_terms`].
+/// more, as many as the table is for and as the inputs of `source` have, which are at most [`max_terms`]. Lines of `soon` are
+/// fetched meanwhile.
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
 pub(in crate::ntt) fn forward(
     row: &mut [u64],
     source: Option<&Conversion<'_>>,
+    soon: &[&[u64]],
     r: &Roots,
     m: &Modulus,
     canonical: bool,
 ) {
     assert!(row.len() >= MIN_N && row.len() == r.n());
-    if let Some(Conversion {
-        inputs, weights, ..
-    }) = source
-    {
-        assert!(inputs.len() == weights.len() && inputs.len() <= max_terms(m));
-        assert!(inputs.iter().all(|input| input.len() == row.len()));
+    let (n, f) = (row.len(), &Field::new(m));
+    let source = source.map(|conversion| Sum::new(conversion, n, m));
+    let (source, fetch) = (
+        source.as_ref(),
+        &mut Fetch::new(soon, n, inner_passes(n) * n / 8),
+    );
+    // SAFETY: the row is borrowed mutably and the table is for its length, as asserted.
+    let root = unsafe { Block::root(row.as_mut_ptr(), n) };
+    match (is_loose(f), n >= COMPACT_N) {
+        (true, false) => whole::<true, false>(root, r, source, canonical, f, fetch),
+        (true, true) => whole::<true, true>(root, r, source, canonical, f, fetch),
+        (false, false) => whole::<false, false>(root, r, source, canonical, f, fetch),
+        (false, true) => whole::<false, true>(root, r, source, canonical, f, fetch),
     }
-    let (p, n, f) = (row.as_mut_ptr(), row.len(), Field::new(m));
-    let source = source.map(|conversion| Sum::new(conversion, m));
-    let source = source.as_ref();
-    // Loose: a pass of three levels needs room for 2q, a lift of 6q and as much again.
-    // SAFETY: the row is borrowed mutably; the tables have its size, as asserted; so have the inputs.
-    unsafe {
-        match (f.room >= 14, n >= COMPACT_N) {
-            (true, false) => whole::<true, false>(p, n, r, source, canonical, &f),
-            (true, true) => whole::<true, true>(p, n, r, source, canonical, &f),
-            (false, false) => whole::<false, false>(p, n, r, source, canonical, &f),
-            (false, true) => whole::<false, true>(p, n, r, source, canonical, &f),
-        }
+}
+
+/// Whether there is room for loose words: a pass of three levels needs it for `2q`, a lift of `6q` and as much again.
+pub(super) fn is_loose(f: &Field) -> bool {
+    f.room >= 14
+}
+
+/// How many passes the transform of `n` words makes after that which makes its input.
+pub(super) fn inner_passes(n: usize) -> usize {
+    let (mut size, mut passes) = (n / split(n), 1);
+    while size > 64 {
+        (size, passes) = (size / split(size), passes + 1);
     }
+    passes
 }
 
 /// The largest number of inputs of a conversion to this modulus.
@@ -407,26 +454,38 @@ pub(in crate::ntt) fn max_terms(m: &Modulus) -> usize {
     Sum::max_terms(m)
 }
 
-/// The block of the root.
-///
-/// # Safety
-/// As for [`block`].
+/// The block of the root; the inputs of `source` are as long.
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
-unsafe fn whole<const LOOSE: bool, const COMPACT: bool>(
-    p: *mut u64,
-    n: usize,
+fn whole<const LOOSE: bool, const COMPACT: bool>(
+    root: Block,
     r: &Roots,
     source: Option<&Sum<'_>>,
     canonical: bool,
     f: &Field,
+    fetch: &mut Fetch<'_>,
 ) {
-    let range = Range { low: 0, high: 4 };
-    // SAFETY: the caller's promise.
-    unsafe {
-        if canonical {
-            block::<LOOSE, COMPACT, true>(p, n, r, 1, range, source, f);
-        } else {
-            block::<LOOSE, COMPACT, false>(p, n, r, 1, range, source, f);
-        }
+    if canonical {
+        return finished::<LOOSE, COMPACT, true>(root, r, source, f, fetch);
+    }
+    finished::<LOOSE, COMPACT, false>(root, r, source, f, fetch);
+}
+
+/// [`whole`], with the form of the result.
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+fn finished<const LOOSE: bool, const COMPACT: bool, const CANONICAL: bool>(
+    root: Block,
+    r: &Roots,
+    source: Option<&Sum<'_>>,
+    f: &Field,
+    fetch: &mut Fetch<'_>,
+) {
+    if source.is_none() {
+        return root.transform::<LOOSE, COMPACT, CANONICAL>(r, f, fetch);
+    }
+    // SAFETY: `Sum::new` has checked its inputs against the length of the row.
+    let (k, range) = unsafe { root.split::<LOOSE>(r, source, f, fetch) };
+    for i in 0..k {
+        let part = root.part(i, k, range);
+        part.transform::<LOOSE, COMPACT, CANONICAL>(r, f, fetch);
     }
 }

@@ -1,4 +1,8 @@
-//! Decimation in frequency.
+//! Decimation in frequency, with the factors of the forward transform.
+//!
+//! The factor of node `2^l + j` is `ψ^-e` for an odd multiple `e` of `N/2^(l+1)`, and `ψ^N = -1`: it is `-ψ^(N-e)`, the negated
+//! factor that the forward transform has at the mirrored node `2^l + (2^l - 1 - j)`. So differences are taken the other way round,
+//! and tables of both directions need not come from far away. Children of mirrored nodes are mirrored.
 //!
 //! Three modes. A level doubles the bound of sums and leaves products below `2q`, so after a pass of three levels from `b·q`
 //! the eight words are below `8b, 8, 4, 4, 2, 2, 2, 2` times `q`.
@@ -31,11 +35,11 @@ fn sum_and_difference(x: V, y: V, bound: V) -> (V, V) {
     )
 }
 
-/// `(x + y, (x - y)·w)` of words below `bound`.
+/// `(x + y, (x - y)·w)` of words below `bound`, for the factor `-w`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
 fn butterfly<const MODE: u8>(x: &mut V, y: &mut V, w: W, bound: V, f: &Field) {
-    let (sum, difference) = sum_and_difference(*x, *y, bound);
+    let (sum, difference) = sum_and_difference(*y, *x, bound);
     let t = mul_add(_mm512_setzero_si512(), difference, w, f);
     (*x, *y) = if MODE == TIGHT {
         (fold(sum, f.two_q), _mm512_and_si512(t, f.mask))
@@ -55,7 +59,7 @@ fn inner_butterfly<const MODE: u8, const COMPACT: bool>(
     f: &Field,
 ) {
     if COMPACT {
-        let (sum, difference) = sum_and_difference(*x, *y, bound);
+        let (sum, difference) = sum_and_difference(*y, *x, bound);
         let sum = if MODE == TIGHT {
             fold(sum, f.two_q)
         } else {
@@ -65,6 +69,13 @@ fn inner_butterfly<const MODE: u8, const COMPACT: bool>(
     } else {
         butterfly::<MODE>(x, y, w, bound, f);
     }
+}
+
+/// The node at the other end of its level.
+#[inline]
+fn mirror(h: usize) -> usize {
+    let level = 1 << h.ilog2();
+    3 * level - 1 - h
 }
 
 /// The bound of the words of the first level of a pass.
@@ -89,11 +100,11 @@ fn next_bound<const MODE: u8>(bound: V) -> V {
     }
 }
 
-/// The levels of node `h` in registers from the bottom up, without the top one when `LAST`. `bound` bounds the words of the
-/// first of them.
+/// The levels of the node whose mirror is `h` in registers from the bottom up, without the top one when `LAST`. `bound` bounds
+/// the words of the first of them.
 ///
 /// # Safety
-/// The nodes below `h·K` are in the table.
+/// The nodes below `(h + 1)·K/2` are in the table.
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
 unsafe fn levels<const K: usize, const MODE: u8, const LAST: bool>(
@@ -107,8 +118,8 @@ unsafe fn levels<const K: usize, const MODE: u8, const LAST: bool>(
     while blocks >= if LAST { 2 } else { 1 } {
         let half = K / blocks / 2;
         for b in 0..blocks {
-            // SAFETY: h·blocks + b < h·K.
-            let w = unsafe { root(r, h * blocks + b) };
+            // SAFETY: the node is below (h + 1)·blocks <= (h + 1)·K/2.
+            let w = unsafe { root(r, h * blocks + (blocks - 1 - b)) };
             for i in 2 * b * half..(2 * b + 1) * half {
                 let (mut u, mut v) = (x[i], x[i + half]);
                 butterfly::<MODE>(&mut u, &mut v, w, bound, f);
@@ -141,7 +152,7 @@ unsafe fn pass<const K: usize, const MODE: u8>(
         // SAFETY: j + 8 <= t, so all vectors are inside the block.
         unsafe {
             let mut x: [V; K] = load(p.add(j), t);
-            levels::<K, MODE, false>(&mut x, r, h, first_bound::<MODE>(f), f);
+            levels::<K, MODE, false>(&mut x, r, mirror(h), first_bound::<MODE>(f), f);
             store(p.add(j), t, &x);
         }
     }
@@ -184,7 +195,7 @@ unsafe fn last_pass<const K: usize, const MODE: u8>(
     }
 }
 
-/// The three innermost levels of a pair of vectors, from `[0, 2q)`. Not `TIGHT`: to below `16q`.
+/// The three innermost levels of a pair of vectors, with the factors of its mirror; from `[0, 2q)`. Not `TIGHT`: to below `16q`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
 fn inner<const MODE: u8, const COMPACT: bool>(
@@ -193,27 +204,28 @@ fn inner<const MODE: u8, const COMPACT: bool>(
     [four, two, one]: [W; 3],
     f: &Field,
 ) -> (V, V) {
-    // The arrangements of the forward transform, backwards.
     let bound = f.two_q;
-    let mut x = _mm512_permutex2var_epi64(a, _mm512_setr_epi64(0, 2, 8, 10, 4, 6, 12, 14), b);
-    let mut y = _mm512_permutex2var_epi64(a, _mm512_setr_epi64(1, 3, 9, 11, 5, 7, 13, 15), b);
+    // The arrangements of the forward transform, backwards, and with the lanes the other way round, as the factors come from the
+    // other end of their level.
+    let mut x = _mm512_permutex2var_epi64(a, _mm512_setr_epi64(14, 12, 6, 4, 10, 8, 2, 0), b);
+    let mut y = _mm512_permutex2var_epi64(a, _mm512_setr_epi64(15, 13, 7, 5, 11, 9, 3, 1), b);
     inner_butterfly::<MODE, COMPACT>(&mut x, &mut y, one, bound, f);
     let bound = next_bound::<MODE>(bound);
-    let (mut x, mut y) = (_mm512_unpacklo_epi64(x, y), _mm512_unpackhi_epi64(x, y));
+    let (mut x, mut y) = (_mm512_unpackhi_epi64(y, x), _mm512_unpacklo_epi64(y, x));
     inner_butterfly::<MODE, COMPACT>(&mut x, &mut y, two, bound, f);
     let bound = next_bound::<MODE>(bound);
-    // a01 b01 a45 b45 | a23 b23 a67 b67 to a0..a3 b0..b3 | a4..a7 b4..b7
+    // b54 a54 b10 a10 | b76 a76 b32 a32 to b3 a3 b2 a2 b1 a1 b0 a0 | b7 a7 b6 a6 b5 a5 b4 a4
     let (mut x, mut y) = (
-        _mm512_permutex2var_epi64(x, _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11), y),
-        _mm512_permutex2var_epi64(x, _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15), y),
+        _mm512_permutex2var_epi64(x, _mm512_setr_epi64(12, 14, 13, 15, 4, 6, 5, 7), y),
+        _mm512_permutex2var_epi64(x, _mm512_setr_epi64(8, 10, 9, 11, 0, 2, 1, 3), y),
     );
     inner_butterfly::<MODE, COMPACT>(&mut x, &mut y, four, bound, f);
     if MODE == HALF {
         (x, y) = (shrink(x, f), shrink(y, f));
     }
     (
-        _mm512_shuffle_i64x2::<0b01_00_01_00>(x, y),
-        _mm512_shuffle_i64x2::<0b11_10_11_10>(x, y),
+        _mm512_permutex2var_epi64(x, _mm512_setr_epi64(7, 5, 3, 1, 15, 13, 11, 9), y),
+        _mm512_permutex2var_epi64(x, _mm512_setr_epi64(6, 4, 2, 0, 14, 12, 10, 8), y),
     )
 }
 
@@ -235,14 +247,14 @@ unsafe fn head<const MODE: u8, const COMPACT: bool>(
     } else {
         f.two_q
     };
-    // SAFETY: the caller's promise; `levels` reads the nodes h to 4h+3 for h = n/64 + i, all below n/8.
+    // SAFETY: the caller's promise; `levels` reads the nodes h to 4h+3 for the mirror h of n/64 + i, all below n/8.
     unsafe {
         let mut x: [V; 8] = load(source, 8);
         for (k, pair) in x.as_chunks_mut::<2>().0.iter_mut().enumerate() {
-            (pair[0], pair[1]) =
-                inner::<MODE, COMPACT>(pair[0], pair[1], inner_roots::<COMPACT>(r, 4 * i + k), f);
+            let roots = inner_roots::<COMPACT>(r, r.n() / 16 - 1 - (4 * i + k));
+            (pair[0], pair[1]) = inner::<MODE, COMPACT>(pair[0], pair[1], roots, f);
         }
-        levels::<8, MODE, false>(&mut x, r, r.n() / 64 + i, bound, f);
+        levels::<8, MODE, false>(&mut x, r, mirror(r.n() / 64 + i), bound, f);
         store(p, 8, &x);
     }
 }
