@@ -33,9 +33,9 @@ computes; a peer's holds its owner's role, too. A peer's answer is called wrong 
 move with the machine and its neighbours; ratios are what to look at. `make bench` measures your machine.
 """
 
-_PREDICTED = """What `explain` says before a request runs and what one then takes; times are promised to be within 30 % on the
-machine that was measured, when it is quiet. Where a row is beyond that, its profile stands under *Where the time of a
-prediction goes*.
+_PREDICTED = """What `explain` says before a request runs and what one then takes; times are promised to be within 30 %
+on the machine that was measured, when it is quiet. Where a row is beyond that, its profile stands under *Where the time
+of a prediction goes*.
 """
 
 Row = dict[str, Any]
