@@ -1,0 +1,47 @@
+"""The load benchmark in its quick form: a real server, real clients, answers that are checked, memory within limits."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+BENCH = Path(__file__).resolve().parents[2] / "benches" / "serving.py"
+
+
+def _run(*arguments: str) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, BENCH, "--quick", "--json", "--task", "lr-30", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_clients_get_right_answers_and_no_failure() -> None:
+    row = _run("--clients", "2", "--seconds", "2")
+    assert row["failures"] == 0
+    assert row["correct"] is True
+    assert row["checked"] >= 4
+    assert 0 < row["max_error"] <= row["promised_error"]
+    assert 0 < row["seconds"] <= row["p95_s"] <= row["p99_s"]
+    assert row["n"] >= 10
+    # Clients were not the server: both took processor time, and the in-process provider was measured beside.
+    assert row["client_cores"] > 0
+    assert row["server_cores"] > 0
+    assert row["ratio_to_peer"] > 0
+    assert row["peer"] == "in process"
+
+
+def test_keys_of_many_owners_stay_within_the_memory_that_is_configured() -> None:
+    row = _run("--keys", "30", "--key-memory", str(4 << 20))
+    assert row["correct"] is True
+    assert row["checked"] >= 30
+    assert row["pss_bytes"] <= row["limit_bytes"]
+    # More keys than fit into the memory for keys: the limit was at work.
+    assert 30 * row["key_bytes"] > 4 << 20
