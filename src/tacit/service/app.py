@@ -160,10 +160,10 @@ class _Handlers:
         body = await self._body(request, SMALL_BODY)
         try:
             wanted = json.loads(body) if body.strip() else {}
-            only_ready = wanted.pop("ready", False)
+            only_ready = wanted.pop("ready", False) if isinstance(wanted, dict) else None
             if wanted or not isinstance(only_ready, bool):
                 raise ValueError
-        except (ValueError, AttributeError, RecursionError):
+        except (ValueError, RecursionError):
             raise MalformedMessageError('the body is empty or `{"ready": true}`') from None
         rows = self._endpoint.repository_index()
         return _json([row for row in rows if row["state"] == "READY" or not only_ready])
