@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
 
+from tacit.cli.commands import app
 from tests.rules.tree import ROOT
 
 yaml = pytest.importorskip("yaml", reason="needs pyyaml")
@@ -168,6 +170,17 @@ def test_versions_are_those_of_the_package() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
     assert chart["appVersion"] == version[1]
     assert compose()["services"]["tacit"]["image"] == f"tacit:{version[1]}"
+
+
+@pytest.mark.parametrize("name", ["compose.yaml", "helm/tacit/templates/statefulset.yaml"])
+def test_every_option_is_one_of_tacit_serve(name: str) -> None:
+    command = typer.main.get_command(app).commands["serve"]  # type: ignore[attr-defined]
+    known = {option for parameter in command.params for option in parameter.opts}
+    used = set(
+        re.findall(r"^ *- (--[a-z-]+)(?==|$)", (DEPLOY / name).read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    assert {"--listen", "--cert", "--key", "--tokens", "--store", "--metrics-listen", "--drain-s"} <= used
+    assert used - known <= {"--config.file"}
 
 
 needs_helm = pytest.mark.skipif(HELM is None, reason="`helm` is not installed")
