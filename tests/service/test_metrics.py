@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tacit.service.metrics import GAUGES, KEY_EVENTS, REASONS, Metrics, application
+from tests.rules.tree import ROOT
 
 LOAD: dict[str, object] = {
     "version": "1",
@@ -79,6 +82,11 @@ def test_a_load_that_cannot_be_read_does_not_stop_the_scrape() -> None:
     assert found["tacit_rejected_total", (("reason", "queue"),)] == 1
 
 
+def series(metrics: Metrics) -> int:
+    """How many numbers of our own there are; what is known of the process comes and goes."""
+    return sum(name.startswith("tacit_") for name, _ in samples(metrics))
+
+
 def test_names_from_outside_cannot_make_it_grow() -> None:
     metrics = Metrics()
     for number in range(3000):
@@ -86,12 +94,12 @@ def test_names_from_outside_cannot_make_it_grow() -> None:
         metrics.route(f"/v2/{number}", f"status-{number}")
         metrics.rejected(f"reason-{number}")
         metrics.keys(f"event-{number}")
-    before = len(samples(metrics))
+    before = series(metrics)
     for number in range(3000, 3500):
         metrics.request(f"model-{number}", "rest", 999, 0.1)
         metrics.route(f"/v2/{number}", 999)
         metrics.rejected(f"reason-{number}")
-    assert len(samples(metrics)) <= before + 2
+    assert series(metrics) <= before + 2
 
 
 def test_no_label_names_a_user() -> None:
@@ -118,6 +126,20 @@ def test_two_servers_in_one_process_do_not_mix() -> None:
     first, second = Metrics(), Metrics()
     first.rejected("rate")
     assert samples(second)["tacit_rejected_total", (("reason", "rate"),)] == 0
+
+
+def test_the_page_names_every_metric() -> None:
+    text = (ROOT / "docs" / "guides" / "operations.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(tacit_\w+)`", text.split("What is worth an alert")[0]))
+    metrics = Metrics()
+    metrics.watch(lambda: LOAD)
+    metrics.request("m", "rest", 200, 0.1)
+    metrics.route("/v2", 200)
+    body, _ = metrics.text()
+    families = {family.name for family in text_string_to_metric_families(body.decode())}
+    suffixed = {name if name in families else name.removesuffix("_total") for name in named}
+    counted = {name for name in families if not name.endswith("_created")}
+    assert suffixed == {name for name in counted if name.startswith("tacit_")}
 
 
 class Health:
