@@ -337,12 +337,11 @@ def test_deadlines_drop_what_was_not_begun(scene: Scene) -> None:
             await pool.check_keys(scene.program, scene.a.file)
             worker = (await started(pool))[0]
             os.kill(worker, signal.SIGSTOP)
+            requests = [(client.owner.encrypt(X[:1]), client.file) for client in (scene.a, scene.b)]
             now = asyncio.get_running_loop().time()
             tasks = [
-                asyncio.create_task(
-                    pool.run(scene.program, client.owner.encrypt(X[:1]), client.file, deadline=now + 0.1)
-                )
-                for client in (scene.a, scene.b)
+                asyncio.create_task(pool.run(scene.program, request, file, deadline=now + 0.1))
+                for request, file in requests
             ]
             for task in tasks:
                 with pytest.raises(PeerTimeoutError):

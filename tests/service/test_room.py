@@ -28,6 +28,29 @@ def test_what_is_in_use_stays() -> None:
     assert room.hold((2, b"c"), 40, {(1, b"a")}) == [(2, b"b")]
 
 
+def test_keys_that_requests_wait_for_go_last_and_latest_turn_first() -> None:
+    room = Room(100)
+    for name in (b"a", b"b", b"c", b"d"):
+        room.hold((1, name), 25, ())
+    assert room.hold((2, b"e"), 25, (), {b"a", b"b", b"d"}) == [(1, b"c")]
+    assert room.hold((2, b"f"), 25, (), {b"a", b"b", b"d", b"e"}) == [(2, b"e")]
+    assert room.hold((2, b"g"), 25, {(1, b"d")}, {b"a", b"b", b"d"}) == [(2, b"f")]
+
+
+def test_one_owner_too_many_costs_little() -> None:
+    """Owners take turns and there is room for all but one: most find their keys; least recently used would lose all."""
+    owners, found, asked = [bytes([i]) for i in range(11)], 0, 0
+    room = Room(10)
+    for owner in owners * 20:
+        asked += 1
+        if (1, owner) in room:
+            room.touch((1, owner))
+            found += 1
+        else:
+            room.hold((1, owner), 1, (), set(owners) - {owner})
+    assert found / asked > 0.8
+
+
 def test_a_worker_goes_with_all_that_it_held() -> None:
     room = Room(100)
     room.hold((1, b"a"), 10, ())

@@ -361,7 +361,9 @@ class Pool:
                 self._room.touch(entry)
             else:
                 self._idle_s = 0.0
-                for number, name in self._room.hold(entry, size, self._in_use()):
+                self._move(ticket.keys, size)
+                awaited = {other.keys for other in self._queue if other.keys is not None}
+                for number, name in self._room.hold(entry, size, self._in_use(), awaited):
                     if number == member.number:
                         drop.append(name)  # in the frame of the request: dropped before others are read
                     else:
@@ -379,6 +381,14 @@ class Pool:
             member.link.send(Frame(ticket.kind, fields, ticket.body))
         except OSError:
             self._lost(member)
+
+    def _move(self, name: bytes, size: int) -> None:
+        """Where room is short, keys are not held twice: the worker that had them drops them."""
+        in_use = self._in_use()
+        for number in self._room.holders(name):
+            if not self._room.has_free(size) and (number, name) not in in_use:
+                self._room.drop((number, name))
+                self._tell_to_forget(number, name)
 
     def _tell_to_forget(self, number: int, name: bytes) -> None:
         """A request that uses the keys right now still finishes."""
