@@ -78,9 +78,7 @@ def command(
     key_memory: Annotated[int, typer.Option(help="Most bytes of keys in memory.")] = 1 << 30,
     request_bytes: Annotated[int, typer.Option(help="Largest request, in bytes.")] = 256 << 20,
     timeout_s: Annotated[float, typer.Option(help="Most seconds of one prediction.")] = 600.0,
-    rate: Annotated[
-        float | None, typer.Option(help="Requests per second of one client.", show_default=False)
-    ] = None,
+    rate: Annotated[float, typer.Option(help="Requests per second of one client.")] = 1000.0,
     drain_s: Annotated[float, typer.Option(help="Seconds to finish what runs, at the end.")] = 30.0,
     grpc_listen: Annotated[str | None, typer.Option(help="HOST:PORT for gRPC.", show_default=False)] = None,
     metrics_listen: Annotated[

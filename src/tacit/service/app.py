@@ -158,15 +158,10 @@ class _Handlers:
     async def index(self, request: Request) -> Response:
         self._principal(request)
         body = await self._body(request, SMALL_BODY)
-        try:
-            wanted = json.loads(body) if body.strip() else {}
-            only_ready = wanted.pop("ready", False) if isinstance(wanted, dict) else None
-            if wanted or not isinstance(only_ready, bool):
-                raise ValueError
-        except (ValueError, RecursionError):
-            raise MalformedMessageError('the body is empty or `{"ready": true}`') from None
         rows = self._endpoint.repository_index()
-        return _json([row for row in rows if row["state"] == "READY" or not only_ready])
+        if not _asks_for_ready(body):
+            return _json(rows)
+        return _json([row for row in rows if row["state"] == "READY"])
 
     async def model(self, request: Request) -> Response:
         self._principal(request)
@@ -350,6 +345,21 @@ def _understood(error: Exception, state: dict[str, Any]) -> Exception:
     if error.status_code == 405:
         return UsageError("this path does not take this method", hint="`GET /openapi.json` lists all paths")
     return NotServedError("there is nothing at this path", hint="`GET /openapi.json` lists all paths")
+
+
+def _asks_for_ready(body: bytes) -> bool:
+    """What the body of a call for the index says. Raises ``MalformedMessageError``."""
+    try:
+        found = json.loads(body) if body.strip() else {}
+    except (ValueError, RecursionError):
+        found = None
+    if (
+        not isinstance(found, dict)
+        or not set(found) <= {"ready"}
+        or type(found.get("ready", False)) is not bool
+    ):
+        raise MalformedMessageError('the body is empty or `{"ready": true}`')
+    return bool(found.get("ready", False))
 
 
 def _json(content: Any, status: int = 200) -> Response:

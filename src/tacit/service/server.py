@@ -92,7 +92,7 @@ class Options:
     key_memory_bytes: int = 1 << 30
     request_bytes: int = 256 << 20
     request_s: float = 600.0
-    rate: float | None = None
+    rate: float = 1000.0
     drain_s: float = 30.0
     grpc_listen: Address | None = None
     metrics_listen: Address | None = None
@@ -217,6 +217,12 @@ async def _assembled(options: Options, log: Log, stack: AsyncExitStack) -> tuple
             request_s=options.request_s,
         ),
     )
+    loop = asyncio.get_running_loop()
+
+    def removed(owner: str, digest: str) -> None:
+        loop.call_soon_threadsafe(_forget, pool, owner, digest)
+
+    store.on_removed(removed)
     stack.push_async_callback(_stopped, asyncio.create_task(_sweep_store(endpoint, log)))
     return endpoint, catalog
 
@@ -404,19 +410,15 @@ async def _sweep_store(endpoint: Endpoint, log: Log) -> None:
     while True:
         await asyncio.sleep(SWEEP_S)
         try:
-            gone = await asyncio.to_thread(endpoint.store.sweep)
+            for _ in await asyncio.to_thread(endpoint.store.sweep):
+                endpoint.metrics.keys("expired")
         except OSError as error:
             log.event("store", what=(error.strerror or "cannot be read").lower())
-            continue
-        for owner, digest in gone:
-            forget(endpoint, owner, digest)
 
 
-def forget(endpoint: Endpoint, owner: str, digest: str) -> None:
-    """Tells the workers of keys that left the store."""
-    keys = KeyFile(owner=bytes.fromhex(owner), sha256=bytes.fromhex(digest), path=Path())
-    endpoint.pool.forget_keys(keys)
-    endpoint.metrics.keys("expired")
+def _forget(pool: Pool, owner: str, digest: str) -> None:
+    """Tells the workers of keys that left the store: removed, evicted or expired."""
+    pool.forget_keys(KeyFile(owner=bytes.fromhex(owner), sha256=bytes.fromhex(digest), path=Path()))
 
 
 async def _renew(context: ssl.SSLContext, cert: Path, key: Path, is_dev: bool, log: Log) -> None:
