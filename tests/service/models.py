@@ -48,6 +48,32 @@ def package() -> Package:
     return compile_package(onnx_bytes(), calibration=data(), check=1, threads=1)
 
 
+@functools.cache
+def slow_bytes() -> bytes:
+    """A model in the clear that takes some milliseconds per row of its input `x`, (rows, 512) float32."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    width, depth = 512, 300
+    turn = np.linalg.qr(np.random.default_rng(0).normal(size=(width, width)))[0].astype(np.float32)
+    nodes, last = [], "x"
+    for step in range(depth):
+        nodes.append(helper.make_node("MatMul", [last, "turn"], [f"m{step}"]))
+        nodes.append(helper.make_node("Tanh", [f"m{step}"], [last := f"t{step}"]))
+    nodes.append(helper.make_node("ReduceSum", [last, "axes"], ["y"], keepdims=1))
+    graph = helper.make_graph(
+        nodes,
+        "slow",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", width])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 1])],
+        [numpy_helper.from_array(turn, "turn"), numpy_helper.from_array(np.array([1]), "axes")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
 def write_model(folder: Path, name: str = "risk", *, seed: int = 0) -> Path:
     """An ONNX file with its calibration data beside it."""
     path = folder / f"{name}.onnx"

@@ -134,7 +134,7 @@ def command(
         else:
             output.write(text(started))
 
-    asyncio.run(serve(options, log=Log(calls=json), told=told))
+    asyncio.run(serve(options, log=Log(is_plain=not json), told=told))
 
 
 def text(started: Started) -> str:

@@ -224,9 +224,7 @@ class Endpoint:
                 raise BusyError("the server is about to end", retry_after_s=1.0)
             served = self.catalog.find(model, version)
             known = served.name
-            seconds = min(
-                timeout_ms / 1000 if timeout_ms else self.settings.request_s, self.settings.request_s
-            )
+            seconds = _seconds(request, timeout_ms, self.settings.request_s)
             deadline = asyncio.get_running_loop().time() + seconds
             compute = self._compute_encrypted if served.protection == "ckks" else self._compute_clear
             try:
@@ -348,6 +346,15 @@ class Endpoint:
                 return
         if isinstance(error, BusyError):
             self.metrics.rejected("draining" if self.is_draining else "queue")
+
+
+def _seconds(request: InferRequest, timeout_ms: int | None, most: float) -> float:
+    """How long a prediction may take: by the header, by the protocol's parameter `timeout` (µs), and by the server."""
+    given = request.parameters.get("timeout", 0)
+    if isinstance(given, bool) or not isinstance(given, int) or given < 0:
+        raise MalformedMessageError("the parameter `timeout` is a number of microseconds")
+    limits = [timeout_ms / 1000 if timeout_ms else most, given / 1e6 if given else most]
+    return min(*limits, most)
 
 
 async def _off_loop(size: int, work: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What a server writes down: one JSON object per line, of calls and its own life. No payload, no size, no address."""
+"""What a server writes down: a JSON object per line, of calls and its own life. No payload, no size, no address."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ MAX_VALUE = 1000
 
 
 class Log:
-    """Lines on a stream, by default stderr. A reader that went away ends nothing."""
+    """Lines on a stream, by default stderr. A reader that went away ends nothing.
 
-    def __init__(self, stream: TextIO | None = None, *, calls: bool = True) -> None:
+    ``is_plain``: for people at a terminal: no calls, and lines of words in place of JSON.
+    """
+
+    def __init__(self, stream: TextIO | None = None, *, is_plain: bool = False) -> None:
         self._stream = stream or sys.stderr
-        self._calls = calls
+        self._is_plain = is_plain
         self._lock = threading.Lock()
 
     def event(self, event: str, **facts: str | int | float | bool | None) -> None:
@@ -27,6 +30,8 @@ class Log:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
         kept = {name: fact[:MAX_VALUE] if isinstance(fact, str) else fact for name, fact in facts.items()}
         line = json.dumps({"at": now, "event": event, **kept}, ensure_ascii=False)
+        if self._is_plain:
+            line = f"{now[11:19]} {event}: {', '.join(str(fact) for fact in kept.values())}".rstrip(": ")
         with self._lock, contextlib.suppress(OSError, ValueError):
             self._stream.write(line + "\n")
             self._stream.flush()
@@ -48,7 +53,7 @@ class Log:
         ``route``: the template of its path, never the path; ``model``: only the name of one that is served; ``code``:
         of the error that it ended in; ``principal``: the name of a token or certificate.
         """
-        if not self._calls:
+        if self._is_plain:
             return
         facts = {"model": model, "code": code, "principal": principal}
         self.event(

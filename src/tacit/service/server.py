@@ -130,10 +130,10 @@ async def serve(options: Options, *, log: Log, told: Callable[[Started], None]) 
     of the first model where no model can be served.
     """
     _check(options)
-    ending = asyncio.Event()
+    ending, up = asyncio.Event(), asyncio.Event()
     with _signals(ending):
         async with AsyncExitStack() as stack:
-            endpoint, catalog = await _assembled(options, log, stack)
+            endpoint, catalog = await _assembled(options, log, up, stack)
             started = await _listening(options, endpoint, log, stack)
             loading = asyncio.create_task(catalog.refresh())
             waiting = asyncio.create_task(ending.wait())
@@ -144,6 +144,7 @@ async def serve(options: Options, *, log: Log, told: Callable[[Started], None]) 
             loading.result()
             _require_models(options, catalog)
             told(started())
+            up.set()
             stack.push_async_callback(_stopped, asyncio.create_task(_watch(catalog, log)))
             await waiting
             log.event("draining", seconds=options.drain_s)
@@ -167,8 +168,10 @@ def _check(options: Options) -> None:
             )
 
 
-async def _assembled(options: Options, log: Log, stack: AsyncExitStack) -> tuple[Endpoint, Catalog]:
-    """Everything that does not listen."""
+async def _assembled(
+    options: Options, log: Log, up: asyncio.Event, stack: AsyncExitStack
+) -> tuple[Endpoint, Catalog]:
+    """Everything that does not listen. ``up``: is set once the server has said what it serves."""
     if options.otel:
         tracing.start(options.otel)
         stack.callback(tracing.stop)
@@ -195,13 +198,18 @@ async def _assembled(options: Options, log: Log, stack: AsyncExitStack) -> tuple
     await pool.start()
     stack.push_async_callback(pool.close)
     compiled = (options.store or state_folder()) / "compiled"
+
+    def changed(name: str, what: str) -> None:
+        if up.is_set():  # what the first look finds is in the words of the start
+            log.event("model", model=name, what=what)
+
     catalog = Catalog(
         options.models,
         host=pool,
         workshop=Workshop(compiled, options.compiling),
         protections=options.protections,
         calibration=options.calibration,
-        told=lambda name, what: log.event("model", model=name, what=what),
+        told=changed,
     )
     endpoint = Endpoint(
         catalog=catalog,
