@@ -104,13 +104,3 @@ def test_ciphertexts_travel_as_bytes(
         )
         values = np.asarray(owner.owner.decrypt(bytes(body)))
         assert np.max(np.abs(values - estimator().predict_proba(data()[:1]))) <= owner.owner.plan.error_bound
-
-
-def test_a_timeout_of_that_client_is_kept(client: triton.InferenceServerClient) -> None:
-    """Its `timeout` is a parameter of the request, in microseconds."""
-    given = triton.InferInput("X", [1, 4], "FP32")
-    given.set_data_from_numpy(np.zeros((1, 4), np.float32))
-    assert client.infer("risk", [given], timeout=60_000_000).as_numpy("label").shape == (1,)
-    with pytest.raises(InferenceServerException, match="504") as caught:
-        client.infer("risk", [given], timeout=1)
-    assert caught.value.status() == "504"
