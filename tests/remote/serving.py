@@ -49,9 +49,13 @@ class Served:
                 stderr=log,
                 env=environment,
             )
-        line = self.line()
-        assert line, (self.folder / "log").read_text()
-        self.port = int(json.loads(line)["address"].rpartition(":")[2])
+        try:
+            line = self.line()
+            assert line.endswith(b"\n"), (self.folder / "log").read_text()
+            self.port = int(json.loads(line)["address"].rpartition(":")[2])
+        except BaseException:
+            self.kill()
+            raise
 
     def line(self) -> bytes:
         assert self.process is not None and self.process.stdout is not None
@@ -101,7 +105,7 @@ class Line:
         self.cut_after = -1
         self.up = 0
         self.cuts = 0
-        self.is_dead = False
+        self.is_silent = False  # nothing passes any more, and nobody is told
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self._open: set[socket.socket] = set()
@@ -124,6 +128,8 @@ class Line:
     def _carry(self, source: socket.socket, target: socket.socket, is_up: bool) -> None:
         with contextlib.suppress(OSError):
             while piece := source.recv(16384):
+                if self.is_silent:
+                    continue
                 if is_up:
                     self.up += len(piece)
                     if 0 <= self.cut_after < self.up:

@@ -25,14 +25,17 @@ from tacit.errors import (
     ClockSkewError,
     ConnectError,
     PeerError,
+    PeerTimeoutError,
     PlanChangedError,
+    QuotaError,
     TlsError,
 )
 from tacit.remote.connect import Remote
 from tacit.remote.doctor import examine
+from tacit.remote.upload import delete_keys, upload_keys
 from tests.remote.certificates import DAY, NOW, issue, shown
 from tests.remote.conftest import X
-from tests.remote.serving import Line, Served, line_to, served
+from tests.remote.serving import Served, line_to, served
 
 WITHIN_S = 2.0
 
@@ -69,8 +72,16 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def server(packages: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One that no test ends."""
+    with served(tmp_path_factory.mktemp("server"), str(packages / "diagnosis.tacit")) as server:
+        yield server
+
+
 @pytest.fixture
-def server(packages: pathlib.Path, tmp_path: pathlib.Path) -> Iterator[Served]:
+def mortal(packages: pathlib.Path, tmp_path: pathlib.Path) -> Iterator[Served]:
+    """One that a test may kill and start again."""
     with served(tmp_path / "server", str(packages / "diagnosis.tacit")) as server:
         yield server
 
@@ -86,13 +97,13 @@ def seconds(action: Callable[[], object]) -> float:
     return time.monotonic() - start
 
 
-def test_a_server_killed_between_and_during_requests(server: Served, ring: pathlib.Path) -> None:
-    with connect(server, ring) as remote:
+def test_a_server_killed_between_and_during_requests(mortal: Served, ring: pathlib.Path) -> None:
+    with connect(mortal, ring) as remote:
         first = remote.predict(X[:1])
         killed_at: list[float] = []
 
         def kill() -> None:
-            server.kill()
+            mortal.kill()
             killed_at.append(time.monotonic())
 
         threading.Timer(0.3, kill).start()
@@ -102,24 +113,24 @@ def test_a_server_killed_between_and_during_requests(server: Served, ring: pathl
         assert time.monotonic() - killed_at[0] < WITHIN_S
         with pytest.raises(ConnectError, match="nothing listens"):
             remote.predict(X[:1])
-        server.start()
+        mortal.start()
         again = remote.predict(X[:1])
     assert np.abs(np.asarray(again) - np.asarray(first)).max() <= 2 * again.report.error_bound
     assert again.report.plan_id == first.report.plan_id
 
 
 def test_a_restart_needs_no_second_upload_and_an_empty_store_gets_one(
-    server: Served, ring: pathlib.Path
+    mortal: Served, ring: pathlib.Path
 ) -> None:
-    with connect(server, ring) as remote:
+    with connect(mortal, ring) as remote:
         remote.predict(X[:1])
         held = remote._held[remote.public_plan().plan_id]
-        server.close()
-        server.start()
+        mortal.close()
+        mortal.start()
         remote.predict(X[:1])
         assert held.uploads == 1
-        server.close()
-        server.start(store="empty")
+        mortal.close()
+        mortal.start(store="empty")
         remote.predict(X[:1])
         assert held.uploads == 2
 
@@ -138,37 +149,84 @@ def test_an_upload_that_is_cut_goes_on(
         assert remote.predict(X[:1]).shape == (1, 2)
 
 
-def test_a_line_that_is_cut_for_good_is_an_error_and_the_upload_goes_on_later(
-    server: Served, ring: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+def test_an_upload_outlives_the_server_and_the_process_of_the_owner(
+    mortal: Served, ring: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tacit.remote.upload.PIECE_BYTES", 16_000)
-    with line_to(server.port) as line:
-        with connect(server, ring, port=line.port) as remote:
-            remote.public_plan()
-            line.cut_after = line.up + 40_000
-            threading.Thread(target=cut_for_good, args=(line,), daemon=True).start()
-            with pytest.raises(ConnectError):
-                remote.prepare()
-        entry = remote.keyring.entries()[0]
-    # Another process, another day, the same key file; the address is another, and so would be the key: it is moved.
-    sent: list[float] = []
-    with connect(server, ring) as remote:
+    """The server is killed in the middle; another `connect` with the same key file goes on where the disk has it."""
+    monkeypatch.setattr("tacit.remote.upload.PIECE_BYTES", 8_000)
+    killed: list[float] = []
+
+    def watch(phase: str, done: float) -> None:
+        if phase == "upload keys" and done > 0.5 and not killed:
+            killed.append(time.monotonic())
+            mortal.kill()
+
+    with connect(mortal, ring, progress=watch) as remote:
+        with pytest.raises(ConnectError):
+            remote.prepare()
+        assert time.monotonic() - killed[0] < WITHIN_S
+        size = remote.keyring.entries()[0].keys_bytes
+    mortal.start()
+    with connect(mortal, ring) as remote:
         held = remote._keys(remote.public_plan())
-        assert held.entry.keys_sha256 != entry.keys_sha256, "keys of another address are other keys"
-        held.deliver(remote._open(), seen=0, timeout_s=10.0, progress=sent.append)
-    assert sent[-1] == 1.0
+        sent = upload_keys(
+            remote._open(),
+            held.evaluation,
+            digest=held.digest,
+            client=held.client,
+            model=remote.model,
+            plan=held.entry.plan,
+            timeout_s=10.0,
+        )
+        assert 0 < sent < 0.6 * size, "what the server had written was not sent again"
+        assert remote.predict(X[:1]).shape == (1, 2)
 
 
-def cut_for_good(line: Line) -> None:
-    while not line.cuts:
-        time.sleep(0.005)
-    line.target = 1
-    line.cut_after = 0
+def test_a_line_that_says_nothing_any_more_is_an_error_in_time(server: Served, ring: pathlib.Path) -> None:
+    """No end of the connection is seen, as when a cable is pulled: the deadline counts."""
+    with line_to(server.port) as line, connect(server, ring, port=line.port, timeout_s=1.5) as remote:
+        remote.predict(X[:1])
+        line.is_silent = True
+        start = time.monotonic()
+        with pytest.raises(PeerTimeoutError):
+            remote.predict(X[:1])
+        assert time.monotonic() - start < WITHIN_S
+
+
+def test_a_full_store_is_told_and_nothing_is_lost(
+    packages: pathlib.Path, tmp_path: pathlib.Path, ring: pathlib.Path
+) -> None:
+    words = (str(packages / "diagnosis.tacit"), "--store-bytes=10000")
+    with served(tmp_path / "server", *words) as server, connect(server, ring) as remote:
+        remote.public_plan()
+        start = time.monotonic()
+        with pytest.raises(QuotaError):
+            remote.prepare()
+        assert time.monotonic() - start < WITHIN_S
+        assert len(remote.keyring.entries()) == 1
+        steps = {s.name: s for s in examine(f"{server.url}/diagnosis", ca=server.authority, keyring=ring)}
+        assert (steps["keys"].state, steps["plan"].state) == ("failed", "ok")
+
+
+def test_certificates_of_clients(packages: pathlib.Path, tmp_path: pathlib.Path, ring: pathlib.Path) -> None:
+    """Mutual TLS: who shows no certificate, or one of another authority, is told so."""
+    (tmp_path / "ours").mkdir()
+    (tmp_path / "others").mkdir()
+    ca, pair = issue(tmp_path / "ours", host="ward.example")
+    _, foreign = issue(tmp_path / "others", host="ward.example")
+    words = (str(packages / "diagnosis.tacit"), f"--client-ca={ca}")
+    with served(tmp_path / "server", *words) as server:
+        with connect(server, ring, cert=(pair, pair)) as remote:
+            assert remote.predict(X[:1]).shape == (1, 2)
+        for wrong in (None, (foreign, foreign)):
+            start = time.monotonic()
+            with pytest.raises((TlsError, AccessDeniedError)) as caught:
+                connect(server, ring, cert=wrong)
+            assert time.monotonic() - start < WITHIN_S
+            assert caught.value.hint
 
 
 def test_keys_that_were_removed_there_are_sent_again(server: Served, ring: pathlib.Path) -> None:
-    from tacit.remote.upload import delete_keys
-
     with connect(server, ring) as remote:
         remote.predict(X[:1])
         held = remote._held[remote.public_plan().plan_id]
@@ -221,20 +279,20 @@ def test_a_clock_that_is_wrong_is_told_with_its_error(
 
 
 def test_a_changed_plan_is_told_and_an_unchanged_one_survives(
-    server: Served, packages: pathlib.Path, ring: pathlib.Path
+    mortal: Served, packages: pathlib.Path, ring: pathlib.Path
 ) -> None:
-    with connect(server, ring) as remote:
+    with connect(mortal, ring) as remote:
         remote.predict(X[:1])
-    server.close()
-    server.start(str(packages / "other" / "diagnosis.tacit"))
-    with connect(server, ring) as remote:
+    mortal.close()
+    mortal.start(str(packages / "other" / "diagnosis.tacit"))
+    with connect(mortal, ring) as remote:
         with pytest.raises(PlanChangedError):
             remote.predict(X[:1])
         remote.new_keys()
         assert remote.predict(X[:1]).shape == (1, 2)
-    server.close()
-    server.start(str(packages / "other" / "diagnosis.tacit"))
-    with connect(server, ring) as remote:
+    mortal.close()
+    mortal.start(str(packages / "other" / "diagnosis.tacit"))
+    with connect(mortal, ring) as remote:
         assert remote.predict(X[:1]).shape == (1, 2)
 
 

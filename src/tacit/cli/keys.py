@@ -35,14 +35,13 @@ def list_keys(
         output.show(f"no keys in {ring.folder}")
         return
     view = Table(box=None, header_style="bold", pad_edge=False)
-    for title in ("name", "provider", "model", "plan", "made", "sealed", "size"):
-        view.add_column(title, overflow="fold")
+    for title in ("name", "for", "plan", "made", "sealed", "size"):
+        view.add_column(title, overflow="fold", no_wrap=title == "made")
     for entry in entries:
         view.add_row(
             entry.name,
-            entry.url,
-            entry.model,
-            f"{entry.plan[:12]} ({entry.layout})",
+            f"{entry.url}/{entry.model}",
+            f"{entry.plan[:12]} {entry.layout}",
             f"{when(entry):%Y-%m-%d %H:%M}",
             "yes" if entry.is_sealed else "no",
             output.size_text(entry.keys_bytes),

@@ -149,6 +149,8 @@ class Remote:
         self._timeout_s = timeout_s
         self._threads = threads
         self._progress = progress
+        self._output = "output"
+        self._pinned: tuple[str, ...] | None = None
         self._metadata: dict[str, Any] = {}
         self._offers: tuple[Offer, ...] = ()
         self._plans: dict[str, PublicPlan] = {}
@@ -195,7 +197,7 @@ class Remote:
             raise ShapeError("there is no sample to predict")
         session = self._open()
         if self.protection == "clear":
-            answer = predict_unprotected(
+            answer, self._output = predict_unprotected(
                 session, self.model, self._metadata, samples, timeout_s=self._timeout_s
             )
         else:
@@ -211,7 +213,7 @@ class Remote:
         plan = self._plans.get(answer.report.plan_id)
         if plan is not None:
             return answer_names(plan.tail, width)
-        return ["output"] if width == 1 else [f"output_{place}" for place in range(width)]
+        return [self._output] if width == 1 else [f"{self._output}_{place}" for place in range(width)]
 
     def plans(self) -> tuple[Offer, ...]:
         """The plans that the provider offers, by its own word. Under ``clear`` there are none."""
@@ -245,8 +247,11 @@ class Remote:
     def trusted_plans(self) -> tuple[str, ...]:
         """Ids of the plans that were trusted when the newest key for this model was made; none before the
         first key."""
-        entries = self.keyring.entries(self.address.origin, self.model)
-        return entries[0].offer if entries else ()
+        with self._lock:
+            if not self._pinned:
+                entries = self.keyring.entries(self.address.origin, self.model)
+                self._pinned = entries[0].offer if entries else ()
+            return self._pinned
 
     def new_keys(self, rows: int = 1) -> str:
         """Trusts the plans of now, makes new keys for so many rows, uploads them, and removes all others of
@@ -400,6 +405,7 @@ class Remote:
                 anew=anew,
             )
             self._held[plan.plan_id] = held
+            self._pinned = held.entry.offer if anew else self._pinned
             return held
 
     def _deliver(self, session: Session, held: Held) -> None:

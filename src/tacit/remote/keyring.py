@@ -267,8 +267,7 @@ def _place(url: str, model: str) -> str:
 
 def _stem(url: str, model: str, plan: str) -> str:
     """A name that says where the key is for, and is another for another place."""
-    mark = hashlib.sha256(f"{url} {model} {plan}".encode()).hexdigest()[:8]
-    return f"{_place(url, model)}-{plan[:8]}-{mark}"
+    return f"{_place(url, model)}-{hashlib.sha256(f'{url} {model} {plan}'.encode()).hexdigest()[:8]}"
 
 
 def _owner_only(path: Path) -> bytes:

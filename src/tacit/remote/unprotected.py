@@ -22,8 +22,8 @@ MAX_ANSWER_BYTES = 1 << 30
 
 def predict_unprotected(
     session: Session, model: str, metadata: dict[str, Any], samples: npt.NDArray[Any], *, timeout_s: float
-) -> Answer:
-    """The answer of a model whose samples and answers the provider sees.
+) -> tuple[Answer, str]:
+    """The answer of a model whose samples and answers the provider sees, and the name of the output that it is.
 
     ``metadata``: of the model, as the provider gave it. Raises ``UsageError`` for a model with several inputs.
     """
@@ -59,7 +59,7 @@ def predict_unprotected(
         bytes_down=len(reply.body),
     )
     labels = None if label is None else _labels(arrays[label])
-    return Answer.of(arrays[primary].astype(np.float64), labels=labels, report=report)
+    return Answer.of(arrays[primary].astype(np.float64), labels=labels, report=report), primary
 
 
 def _input(metadata: dict[str, Any]) -> tuple[str, np.dtype[Any]]:
