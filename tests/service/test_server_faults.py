@@ -176,3 +176,4 @@ def test_mutual_tls_of_a_real_server(tmp_path: Path, words: tuple[str, ...]) -> 
             with pytest.raises(httpx.TransportError) as refused:
                 http.get(server.url + "/v2")
             assert "wants a client certificate" in str(explain(refused.value, "127.0.0.1"))
+    assert "peer did not return a certificate" in (tmp_path / "log").read_text()

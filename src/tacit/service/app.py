@@ -18,6 +18,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tacit.errors import (
+    AccessDeniedError,
     InternalError,
     MalformedMessageError,
     MediaTypeError,
@@ -30,6 +31,7 @@ from tacit.net.tensors import InferRequest, InferResponse
 from tacit.service import page, peer, tracing
 from tacit.service.calls import CALLS
 from tacit.service.endpoint import Endpoint
+from tacit.service.exposure import is_local_host
 from tacit.service.intake import Disconnected, Intake, pieces
 from tacit.service.keys import Keys
 from tacit.service.log import Log
@@ -45,9 +47,11 @@ PARSED_ELSEWHERE = 1 << 18
 SAFE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
-def application(endpoint: Endpoint, *, log: Log, intake: Intake | None = None) -> ASGIApp:
-    """The application. ``intake``: room for bodies that are being read."""
-    handlers = _Handlers(endpoint, intake or Intake(1 << 30))
+def application(
+    endpoint: Endpoint, *, log: Log, intake: Intake | None = None, only_local_names: bool = False
+) -> ASGIApp:
+    """The application. ``intake``: room for bodies that are being read. ``only_local_names``: see ``is_local_host``."""
+    handlers = _Handlers(endpoint, intake or Intake(1 << 30), only_local_names)
     routes = [
         Route(call.path, getattr(handlers, call.name), methods=[call.method], name=call.name)
         for call in CALLS
@@ -125,9 +129,10 @@ class _Frame:
 class _Handlers:
     """One method per call of the table."""
 
-    def __init__(self, endpoint: Endpoint, intake: Intake) -> None:
+    def __init__(self, endpoint: Endpoint, intake: Intake, only_local_names: bool = False) -> None:
         self._endpoint = endpoint
         self._intake = intake
+        self._only_local_names = only_local_names
         self._keys = Keys(endpoint)
         self._document = json.dumps(document(endpoint.settings.version)).encode()
 
@@ -254,6 +259,11 @@ class _Handlers:
         return Response(status_code=204, headers=SAFE)
 
     def _principal(self, request: Request) -> Any:
+        if self._only_local_names and not is_local_host(request.headers.get("host", "")):
+            raise AccessDeniedError(
+                "this server answers only to names of this machine",
+                hint="use `localhost` or 127.0.0.1; with `--tokens` a server answers to any name",
+            )
         address = request.client.host if request.client else ""
         certificate = request.scope["state"].get(peer.KEY)
         principal = self._endpoint.principal(request.state.headers, certificate, address)

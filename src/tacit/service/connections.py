@@ -6,12 +6,27 @@ uvicorn bounds none of the three. A request that has begun is the business of `i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import resource
+import time
+from collections.abc import Callable, Iterable
 from typing import Any
 
+from tacit.service.log import Log
 from tacit.service.peer import protocol
 
-__all__ = ["HEADER_BYTES", "HEADER_S", "STALLED_S", "guarded_protocol", "sweep"]
+__all__ = [
+    "HANDSHAKE_S",
+    "HEADER_BYTES",
+    "HEADER_S",
+    "STALLED_S",
+    "allow_connections",
+    "guarded_protocol",
+    "refusals",
+    "sweep",
+]
+
+HANDSHAKE_S = 10.0
+"""From the connection to the end of its TLS handshake."""
 
 HEADER_S = 10.0
 """From the connection, or the first byte of a request, to the end of its header."""
@@ -75,3 +90,29 @@ def sweep(connections: Iterable[Any], now: float) -> int:
     for connection in stuck:
         connection.transport.abort()
     return len(stuck)
+
+
+def allow_connections(count: int) -> None:
+    """Raises the limit of open files, as far as this process may, to what so many connections and handshakes take."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 16 * count
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def refusals(log: Log, *, every_s: float = 1.0) -> Callable[[str], None]:
+    """Logs why handshakes fail, one line in ``every_s`` seconds: who scans ports does not fill the disk."""
+    last, skipped = float("-inf"), 0
+
+    def refused(reason: str) -> None:
+        nonlocal last, skipped
+        now = time.monotonic()
+        if now - last < every_s:
+            skipped += 1
+            return
+        log.event("handshake", what=f"refused: {reason}", skipped=skipped)
+        last, skipped = now, 0
+
+    return refused

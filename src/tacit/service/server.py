@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
+import functools
 import logging
 import os
 import shutil
@@ -26,7 +28,13 @@ from tacit.service import grpc_service, metrics, tracing
 from tacit.service.access import Access
 from tacit.service.app import application
 from tacit.service.catalog import Catalog
-from tacit.service.connections import guarded_protocol, sweep
+from tacit.service.connections import (
+    HANDSHAKE_S,
+    allow_connections,
+    guarded_protocol,
+    refusals,
+    sweep,
+)
 from tacit.service.endpoint import Endpoint, Settings
 from tacit.service.exposure import check_exposure
 from tacit.service.intake import Intake
@@ -181,13 +189,21 @@ async def _assembled(
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
     else:
         folder = options.store or state_folder() / f"serve-{options.listen.host}-{options.listen.port}"
-    limits = StoreLimits() if options.store_bytes is None else StoreLimits(total_bytes=options.store_bytes)
+    is_open = options.tokens is None and options.client_ca is None
+    limits = StoreLimits()
+    if options.store_bytes is not None:
+        limits = dataclasses.replace(limits, total_bytes=options.store_bytes)
+    if is_open and is_loopback(options.listen.host):
+        # Everybody here has one address, and so one account: its quota is the store.
+        limits = dataclasses.replace(
+            limits, account_bytes=limits.total_bytes, account_entries=limits.total_entries
+        )
     store = await asyncio.to_thread(Store, folder / "keys", limits)
     stack.callback(store.close)
     access = Access(
         tokens=options.tokens,
         certificates=options.client_ca is not None,
-        open_=options.tokens is None and options.client_ca is None,
+        open_=is_open,
         rates=Rates()
         if options.rate is None
         else Rates(per_s=options.rate, burst=max(1.0, 2 * options.rate)),
@@ -242,9 +258,17 @@ async def _listening(
     cert, key, is_dev = _certificate(options)
     context = None
     if cert is not None and key is not None:
-        context = server_context(cert, key, client_ca=options.client_ca)
+        context = server_context(cert, key, client_ca=options.client_ca, refused=refusals(log))
         stack.push_async_callback(_stopped, asyncio.create_task(_renew(context, cert, key, is_dev, log)))
-    app = application(endpoint, log=log, intake=Intake(max(1 << 30, options.request_bytes)))
+    app = application(
+        endpoint,
+        log=log,
+        intake=Intake(max(1 << 30, options.request_bytes)),
+        only_local_names=options.tokens is None
+        and options.client_ca is None
+        and is_loopback(options.listen.host),
+    )
+    allow_connections(CONNECTIONS)
     server, address = await stack.enter_async_context(_uvicorn(app, options.listen, context, options.drain_s))
     stack.push_async_callback(_stopped, asyncio.create_task(_guard(server, log)))
     scheme = "https" if context else "http"
@@ -322,7 +346,18 @@ async def _uvicorn(
 
 
 class _Quiet(uvicorn.Server):
-    """Leaves signals to whoever runs it."""
+    """Leaves signals to whoever runs it, and gives handshakes less time than asyncio does."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        if self.config.ssl is None:
+            return await super().startup(sockets)
+        loop: Any = asyncio.get_running_loop()
+        # uvicorn passes no such limit on, and a connection counts nowhere before its handshake is done.
+        loop.create_server = functools.partial(loop.create_server, ssl_handshake_timeout=HANDSHAKE_S)
+        try:
+            await super().startup(sockets)
+        finally:
+            del loop.create_server
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
