@@ -48,6 +48,18 @@ def probe() -> tuple[float, list[str]]:
     return seconds, loaded
 
 
+def test_the_command_line_begins_without_the_network() -> None:
+    """`tacit --help` and `tacit explain` load nothing of servers, clients and certificates."""
+    script = (
+        "import sys, tacit.cli.commands\n"
+        "print([name for name in ('httpx', 'cryptography', 'starlette', 'uvicorn') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == "[]"
+
+
 def test_import_is_quick_and_light() -> None:
     runs = [probe() for _ in range(RUNS)]
     assert runs[0][1] == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Group
@@ -11,7 +11,9 @@ from rich.text import Text
 from tacit.cli import connection, output
 from tacit.cli.connection import Connection, is_url
 from tacit.errors import InvalidParameterError
-from tacit.remote.doctor import Step, examine
+
+if TYPE_CHECKING:
+    from tacit.remote.doctor import Step
 
 __all__ = ["command"]
 
@@ -35,6 +37,8 @@ def command(
 ) -> None:
     """Try every step of a prediction at a provider, say what is in the way and how to mend it; status 0 if
     all is well."""
+    from tacit.remote.doctor import examine
+
     if not is_url(url):
         raise InvalidParameterError(
             "this version examines a provider's address",
