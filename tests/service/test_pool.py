@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import os
 import signal
@@ -327,6 +328,27 @@ def test_limits_refuse_and_tell_when_to_come_back(scene: Scene) -> None:
             results = await asyncio.gather(*tasks, return_exceptions=True)
             assert sum(isinstance(result, WorkerLostError) for result in results) == 1, "the one that ran"
             assert sum(isinstance(result, bytes) for result in results) == 3
+
+    run(story)
+
+
+@pytest.mark.parametrize("size", [100_000, 3_000_000])
+def test_a_front_without_files_is_busy(scene: Scene, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """No descriptor is left in the front: the request is refused, and no worker is blamed for it."""
+
+    def none_left(*_: object) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    async def story() -> None:
+        async with serving(scene, workers=1) as pool:
+            await pool.check_keys(scene.program, scene.a.file)
+            with monkeypatch.context() as without:
+                without.setattr(os, "memfd_create", none_left)
+                with pytest.raises(BusyError):
+                    await pool.run(scene.program, bytes(size), scene.a.file)
+            with pytest.raises(MalformedMessageError):
+                await pool.run(scene.program, bytes(size), scene.a.file)
+            assert pool.state().restarts == 0 and pool.state().queue_bytes == 0
 
     run(story)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ SHORT_S = 0.05
 PATIENCE_S = 0.01
 """Least time that a worker idles beside work for another one before it reads the keys of that work too."""
 DAY_S = 86400.0
+SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -238,7 +240,10 @@ class Pool:
         self._queue.admit(principal, len(body), self._retry_after_s())
         stored = None
         if len(body) > LARGE_BYTES:
-            stored = await asyncio.to_thread(Stored.of, body)
+            try:
+                stored = await asyncio.to_thread(Stored.of, body)
+            except OSError:
+                raise BusyError("the provider is short of memory or files", retry_after_s=5.0) from None
             try:
                 self._family(program, keys is not None)
                 self._queue.admit(principal, len(body), self._retry_after_s())
@@ -379,8 +384,13 @@ class Pool:
         fields = {**ticket.fields, **own}
         try:
             member.link.send(Frame(ticket.kind, fields, ticket.body))
-        except OSError:
-            self._lost(member)
+        except OSError as error:
+            if error.errno not in SHORTAGES or drop:
+                self._lost(member)
+                return
+            # The front has no descriptor or no memory left: no fault of the worker, which has missed nothing.
+            member.flying.pop()
+            self._finish(ticket, BusyError("the provider is short of memory or files", retry_after_s=5.0))
 
     def _move(self, name: bytes, size: int) -> None:
         """Where room is short, keys are not held twice: the worker that had them drops them."""
