@@ -2,8 +2,8 @@
 //!
 //! A homomorphic operation is a chain of steps of 10 µs to some milliseconds, each over a handful of independent rows. A
 //! sleeping thread takes 10 to 50 µs to wake, as long as a whole step at N = 2^13. The helpers of a [`Team`] therefore look
-//! out for the next step for some tens of microseconds before they sleep: between the steps of one operation they stay awake,
-//! between requests they use no processor. What is known of the gain is in docs/design/key-switching.md.
+//! out for the next step for some tens of microseconds, and for 0.15 ms more when nobody else wants the processor, before they
+//! sleep: between the steps of one operation and between operations they stay awake, between requests they use no processor. What is known of the gain is in docs/design/key-switching.md.
 //!
 //! The thread that asks for work takes part in it. It waits for nobody who has not begun: a helper that wakes too late finds
 //! nothing to do and delays nothing. A team works for one caller at a time; a second caller does its own work alone.
