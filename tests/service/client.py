@@ -28,11 +28,12 @@ LIMIT_S = 2.0
 
 @dataclasses.dataclass
 class Server:
-    """A running `tacit serve`."""
+    """A running `tacit serve`. ``grpc``: where it answers gRPC, if it does."""
 
     url: str
     process: subprocess.Popen[str]
     http: httpx.Client
+    grpc: str = ""
 
 
 @contextmanager
@@ -73,7 +74,9 @@ def serving(folder: Path, *words: str, config: Path) -> Iterator[Server]:
             else:
                 os.environ["XDG_CONFIG_HOME"] = before
         with httpx.Client(verify=context, timeout=30, trust_env=False) as http:
-            yield Server(json.loads(line)["address"], process, http)
+            said = json.loads(line)
+            grpc = said.get("grpc") or ""
+            yield Server(said["address"], process, http, grpc.removeprefix("grpcs://"))
     finally:
         process.terminate()
         try:

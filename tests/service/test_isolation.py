@@ -48,7 +48,7 @@ def server(world: World) -> Iterator[Server]:
     folder = world.folder
     words = (
         str(folder / "risk.tacit"), str(folder / "twin.tacit"), "--tokens", str(folder / "tokens"),
-        "--store", str(folder / "store"), "--rate", "5000",
+        "--store", str(folder / "store"), "--rate", "5000", "--grpc-listen", "127.0.0.1:0",
     )  # fmt: skip
     with serving(folder, *words, config=folder / "config") as running:
         yield running
@@ -312,6 +312,38 @@ def test_the_disk_and_the_log_hold_nothing_that_lets_anybody_in(world: World, al
         assert not [form for form in secret_forms if form in content], path
     for path in kept:
         assert not stat.S_IMODE(path.stat().st_mode) & 0o077, path
+
+
+def test_the_same_over_grpc(world: World, alice: Client, attacker: Client) -> None:
+    """The other protocol leads to the same checks."""
+    grpc = pytest.importorskip("tritonclient.grpc")
+    from tritonclient.utils import InferenceServerException
+
+    authority = str(world.folder / "config" / "tacit" / "dev" / "authority.pem")
+
+    def infer(client: Client, message: bytes) -> bytes:
+        headers = {"tacit-client": client.header}
+        if client.token is not None:
+            headers["authorization"] = f"Bearer {client.token}"
+        given = grpc.InferInput("request", [1], "BYTES")
+        given.set_data_from_numpy(np.array([message], dtype=object))
+        with grpc.InferenceServerClient(client.server.grpc, ssl=True, root_certificates=authority) as triton:
+            return bytes(triton.infer("risk", [given], headers=headers).as_numpy("response")[0])
+
+    captured, id = alice.frame(SAMPLE)
+    foreign = attacker.frame(SAMPLE, key=alice.digest)[0]
+    for message in (captured, foreign):
+        with pytest.raises(InferenceServerException) as refused:
+            infer(attacker, message)
+        expected = ("NOT_FOUND", "INVALID_ARGUMENT") if attacker.token else ("UNAUTHENTICATED",)
+        assert any(word in str(refused.value.status()) for word in expected), refused.value
+    answer = infer(alice, captured)
+    assert np.allclose(alice.owner.decrypt(alice.opened(answer, id)), CLEAR, atol=0.01)
+    with pytest.raises(InferenceServerException, match="came before"):
+        infer(alice, captured)
+    refusal = alice.infer(captured)  # one memory of requests for both protocols
+    assert isinstance(refusal, Refusal)
+    assert refusal.code == "replay"
 
 
 def test_models_of_the_test_have_two_plans() -> None:

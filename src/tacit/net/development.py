@@ -1,8 +1,9 @@
 """A certificate for work on one machine: for loopback addresses only, short-lived, and of an authority that signs once.
 
 The authority's key exists only while it signs; what is kept is its certificate, the server's certificate and the
-server's key. Whoever steals that key can pass for a loopback address of this machine, and for nothing else: name
-constraints (RFC 5280, section 4.2.1.10) bind the authority to ``localhost``, ``127.0.0.0/8`` and ``::1``.
+server's key. Whoever steals that key can pass for a loopback address of this machine, and for nothing else. A name
+constraint (RFC 5280, section 4.2.1.10) binds the authority to ``localhost`` among names; addresses cannot be
+constrained, because BoringSSL, and with it every gRPC client, refuses a chain with constraints on addresses.
 """
 
 from __future__ import annotations
@@ -156,10 +157,7 @@ def _issue(now: datetime.datetime) -> tuple[bytes, bytes]:
     authority_key, server_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     serial = x509.random_serial_number()
     issuer = named(f"Tacit development authority {serial & 0xFFFFFFFF:08x}")
-    constraints = x509.NameConstraints(
-        permitted_subtrees=[x509.DNSName("localhost"), *(x509.IPAddress(network) for network in _NETWORKS)],
-        excluded_subtrees=None,
-    )
+    constraints = x509.NameConstraints(permitted_subtrees=[x509.DNSName("localhost")], excluded_subtrees=None)
     identifier = x509.SubjectKeyIdentifier.from_public_key(authority_key.public_key())
     authority = (
         _builder(now, issuer, issuer, authority_key.public_key(), serial)
