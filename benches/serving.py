@@ -8,8 +8,9 @@ that a server elsewhere would have, so two throughputs of the server are given b
 answers for the time that the clients left of the cores (cores that stay idle count against the server), and
 `per_core_second`, answers per processor second of the server (the only one that means much where the machine is busy
 with other things). In process, the better of one provider with all threads and one provider per core is taken, from
-before and after the load, with one owner's keys (`ratio_to_peer` is server_side over that) and with as many owners'
-keys as the server has clients (`peer_many_keys`): keys of one owner stay in the caches, those of many do not.
+before and after the load, with one owner's keys (`ratio_to_peer` is server_side over that; `ratio_to_one_process`
+over one process with all threads, the form of `ckks_predict.py`) and with as many owners' keys as the server has
+clients (`peer_many_keys`): keys of one owner stay in the caches, those of many do not.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from typing import Any
 
 import numpy as np
 from measurement import RESULTS, machine
-from prediction_tasks import TASKS, problem
+from prediction_tasks import TASKS, Problem, problem
 from serving_tree import Memory, Server
 
 import tacit
@@ -36,6 +37,7 @@ from tacit.service.package import compile_package
 
 HERE = Path(__file__).resolve().parent
 MODEL = "model"
+KEYS_TASK = "svc-iris"
 IN_PROCESS_S = 3.0
 WARM_S = 5.0
 CORES = len(os.sched_getaffinity(0))
@@ -80,6 +82,7 @@ class Row:
     bytes_down: int | None = None
     key_bytes: int | None = None
     ratio_to_peer: float | None = None
+    ratio_to_one_process: float | None = None
     peer: str | None = None
     note: str | None = None
 
@@ -100,9 +103,20 @@ class Compiled:
     promised_error: float
 
 
+def support_vectors() -> Problem:
+    """A small model whose keys are a megabyte and more: squares need a key that sums do not."""
+    from sklearn.datasets import load_iris
+    from sklearn.svm import SVC
+
+    x, y = load_iris(return_X_y=True)
+    scaled = x / x.max(axis=0)
+    model = SVC(kernel="poly", degree=2).fit(scaled[:100], y[:100])
+    return Problem(model=model, calibration=scaled, samples=scaled, checked=(1, 1), source="iris")
+
+
 def compiled(task: str, folder: Path) -> Compiled:
     """The latency plan of a task, with its samples and their answers in the clear."""
-    what = problem(task)
+    what = support_vectors() if task == KEYS_TASK else problem(task)
     package = compile_package(
         what.model, calibration=what.calibration, batches=(1,), max_error=what.max_error, threads=1
     )
@@ -130,8 +144,13 @@ def compiled(task: str, folder: Path) -> Compiled:
 
 @dataclass(frozen=True)
 class InProcess:
-    """Answers per second of the provider without a network: of one owner, and of as many as the server's clients."""
+    """Answers per second of the provider without a network: of one owner, and of as many as the server's clients.
 
+    ``threads``: one process with all threads and one owner, as `ckks_predict.py` measures it; the others are the
+    better of that and one process per core.
+    """
+
+    threads: float
     one: float
     many: float
     one_per_core: float
@@ -139,7 +158,6 @@ class InProcess:
 
 
 def in_process(task: Compiled, folder: Path, owners: int) -> InProcess:
-    """The better of one process with all threads, and one process per core."""
     plan, samples = _plan(task), np.load(task.samples)
     for number in range(owners):
         if not (folder / f"request-{number}").exists():
@@ -147,11 +165,11 @@ def in_process(task: Compiled, folder: Path, owners: int) -> InProcess:
             (folder / f"keys-{number}").write_bytes(owner.evaluation_keys())
             (folder / f"request-{number}").write_bytes(owner.encrypt(samples[:1]))
     found = [
-        [_together(task, folder, count, *shape) for shape in {(1, CORES), (CORES, 1)}]
+        [_together(task, folder, count, *shape) for shape in ((1, CORES), (CORES, 1))]
         for count in (1, owners)
     ]
     best = [[max(values) for values in zip(*rows, strict=True)] for rows in found]
-    return InProcess(best[0][0], best[1][0], best[0][1], best[1][1])
+    return InProcess(found[0][0][0], best[0][0], best[1][0], best[0][1], best[1][1])
 
 
 def _plan(task: Compiled) -> bytes:
@@ -285,6 +303,7 @@ def load(
         bytes_down=int(task.facts["response_bytes"]),
         key_bytes=key_bytes,
         ratio_to_peer=server_side / peer,
+        ratio_to_one_process=server_side / max(before.threads, after.threads),
         peer="in process",
         note=f"in process {before.one:.1f}/s before, {after.one:.1f}/s after; with the keys of {clients} owners "
         f"{before.many:.1f}/s and {after.many:.1f}/s"
@@ -362,7 +381,9 @@ def main() -> int:
     )
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=120.0)
-    parser.add_argument("--task", choices=sorted(TASKS), default="mlp-784-128-10")
+    parser.add_argument(
+        "--task", choices=sorted([*TASKS, KEYS_TASK]), help="default: mlp-784-128-10; with --keys svc-iris"
+    )
     parser.add_argument("--workers", type=int, default=CORES)
     parser.add_argument("--threads", type=int, default=1, help="threads of each worker")
     parser.add_argument("--plain", action="store_true", help="plain HTTP on loopback: what TLS costs")
@@ -377,6 +398,7 @@ def main() -> int:
     parser.add_argument("--memory", action="store_true", help="print the memory of every second on stderr")
     parser.add_argument("--save", action="store_true", help="append the row to benches/results/serving.jsonl")
     chosen = parser.parse_args()
+    chosen.task = chosen.task or (KEYS_TASK if chosen.keys else "mlp-784-128-10")
     if chosen.quick:
         chosen.clients, chosen.seconds = min(chosen.clients, 4), min(chosen.seconds, 5.0)
         chosen.keys = chosen.keys and min(chosen.keys, 40)
