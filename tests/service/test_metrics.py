@@ -18,7 +18,7 @@ LOAD: dict[str, object] = {
     "requests": {"running": 1, "done": 5, "failed": 0},
     "queue": {"waiting": 2, "capacity": 64, "bytes": 10, "capacity_bytes": 100},
     "workers": {"alive": 2, "wanted": 2, "busy": 1, "restarts": 3},
-    "keys": {"count": 4, "bytes": 5, "capacity_bytes": 6, "evictions": 7},
+    "keys": {"count": 4, "bytes": 5, "capacity_bytes": 6, "evictions": 7, "expired": 2},
     "memory": {"keys_bytes": 8, "keys_capacity_bytes": 9, "rss_bytes": 10},
 }
 
@@ -39,6 +39,7 @@ def test_what_happened_is_counted() -> None:
     metrics.request("m", "rest", 200, 0.02)
     metrics.request("m", "grpc", "UNAVAILABLE", 0.5)
     metrics.route("/v2/models/{model}", 404)
+    metrics.route("/v2/models/{model}/infer", 413)
     metrics.rejected("rate")
     metrics.keys("uploaded")
     found = samples(metrics)
@@ -51,6 +52,7 @@ def test_what_happened_is_counted() -> None:
     assert found["tacit_request_seconds_bucket", (("le", "0.025"), ("model", "m"))] == 2
     assert found["tacit_calls_total", (("route", "/v2/models/{model}"), ("status", "404"))] == 1
     assert found["tacit_rejected_total", (("reason", "rate"),)] == 1
+    assert found["tacit_rejected_total", (("reason", "size"),)] == 1
     assert found["tacit_key_events_total", (("event", "uploaded"),)] == 1
 
 
@@ -61,6 +63,8 @@ def test_gauges_are_read_when_scraped() -> None:
     for (section, name), (metric, _) in GAUGES.items():
         assert samples(metrics)[metric, ()] == LOAD[section][name]  # type: ignore[index]
     assert samples(metrics)["tacit_worker_restarts_total", ()] == 3
+    assert samples(metrics)["tacit_key_evictions_total", ()] == 7
+    assert samples(metrics)["tacit_key_expirations_total", ()] == 2
     assert samples(metrics)["tacit_ready", ()] == 1
     document["queue"] = {"waiting": 9}
     document["ready"] = False

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import shutil
-from collections.abc import Iterator
 from importlib import resources
 from typing import Any
 
@@ -74,35 +72,6 @@ def test_text_has_contrast(theme: int) -> None:
         for ink in ("ink", "quiet", "accent", "good", "warn", "bad"):
             one, two = sorted((luminance(colours[ink]), luminance(colours[ground])), reverse=True)
             assert (one + 0.05) / (two + 0.05) >= 4.5, f"{ink} on {ground}"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Chromium of the machine, driven by Playwright."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if found is None:
-        pytest.skip("no Chromium on this machine")
-    api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    with api.sync_playwright() as playwright:
-        # A container's root has no user namespaces for the sandbox; the pages are ours.
-        launched = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield launched
-        launched.close()
-
-
-@pytest.fixture
-def tab(browser: Any) -> Iterator[Any]:
-    """A tab that remembers what went wrong in it."""
-    context = browser.new_context()
-    made = context.new_page()
-    made.set_default_timeout(15_000)
-    made.wrong = []
-    made.on(
-        "console", lambda line: made.wrong.append(line.text) if line.type in {"error", "warning"} else None
-    )
-    made.on("pageerror", lambda failure: made.wrong.append(str(failure)))
-    yield made
-    context.close()
 
 
 # By locators and not by `wait_for_function`, which needs the `unsafe-eval` that the policy forbids.

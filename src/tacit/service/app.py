@@ -107,10 +107,13 @@ class _Frame:
                         raise  # an answer has begun: the connection ends, which the caller sees
                     await _refusal(error, request_id, state)(scope, receive, sending)
                 span.set("status", status)
+                span.set("route", _route(scope))
+                if state.get("model"):
+                    span.set("model", state["model"])
         finally:
             route = _route(scope)
-            if state.get("call") != "infer" and route:
-                self._endpoint.metrics.route(route, status, time.monotonic() - started)
+            if route:
+                self._endpoint.metrics.route(route, status)
             self._log.call(
                 method=scope["method"],
                 route=route,

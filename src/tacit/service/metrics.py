@@ -42,7 +42,7 @@ _MODELS_LIMIT = 1000
 _ROUTES_LIMIT = 100
 
 REASONS = ("access", "deadline", "draining", "queue", "rate", "replay", "size")
-KEY_EVENTS = ("evicted", "expired", "refused", "removed", "uploaded")
+KEY_EVENTS = ("refused", "removed", "uploaded")
 PROTOCOLS = ("grpc", "rest")
 
 # Section and name in the document of load → metric and help text.
@@ -70,6 +70,11 @@ GAUGES: Mapping[tuple[str, str], tuple[str, str]] = {
 }
 _COUNTS: Mapping[tuple[str, str], tuple[str, str]] = {
     ("workers", "restarts"): ("tacit_worker_restarts", "Compute processes that died and were replaced."),
+    ("keys", "evictions"): ("tacit_key_evictions", "Keys that made room for others."),
+    ("keys", "expired"): (
+        "tacit_key_expirations",
+        "Keys and parts of uploads that nobody used for too long.",
+    ),
 }
 
 
@@ -95,7 +100,7 @@ class Metrics:
         )
         self._routes = Counter(
             "tacit_calls",
-            "Calls other than predictions, by route and status.",
+            "Calls over HTTP, by route and status.",
             ("route", "status"),
             registry=self._registry,
         )
@@ -107,7 +112,7 @@ class Metrics:
         )
         self._keys = Counter(
             "tacit_key_events",
-            "What happened to evaluation keys.",
+            "What clients did with evaluation keys.",
             ("event",),
             registry=self._registry,
         )
@@ -133,12 +138,11 @@ class Metrics:
         self._requests.labels(name, known, _status(status)).inc()
         self._seconds.labels(name).observe(max(0.0, seconds))
 
-    def route(self, route: str, status: int | str, seconds: float = 0.0) -> None:
-        """One call that is no prediction. ``route``: the template (`/v2/models/{model}`), never the path as it came."""
-        del (
-            seconds
-        )  # their latency says nothing that an operator acts on, and a histogram per route is not free
+    def route(self, route: str, status: int | str) -> None:
+        """One call over HTTP has ended. ``route``: the template (`/v2/models/{model}`), never the path as it came."""
         self._routes.labels(_bounded(route, self._known_routes, _ROUTES_LIMIT), _status(status)).inc()
+        if status == 413:
+            self.rejected("size")
 
     def rejected(self, reason: str) -> None:
         """``reason``: one of ``REASONS``; anything else counts as ``other``."""

@@ -453,8 +453,7 @@ async def _sweep_store(endpoint: Endpoint, log: Log) -> None:
     while True:
         await asyncio.sleep(SWEEP_S)
         try:
-            for _ in await asyncio.to_thread(endpoint.store.sweep):
-                endpoint.metrics.keys("expired")
+            await asyncio.to_thread(endpoint.store.sweep)
         except OSError as error:
             log.event("store", what=(error.strerror or "cannot be read").lower())
 
