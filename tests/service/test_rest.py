@@ -59,6 +59,11 @@ def test_health_and_metadata(http: httpx.Client) -> None:
     assert found["parameters"]["tacit_plans"] == [offer.plan_id for offer in package().offers]
     clear = http.get("/v2/models/risk-clear").json()
     assert clear["inputs"][0]["shape"] == [-1, 4]
+    assert clear["parameters"] == {
+        "tacit_protection": "clear",
+        "tacit_primary": "probabilities",
+        "tacit_label": "label",
+    }
     assert http.get("/v2/models/risk/ready").json()["ready"] is True
     assert http.get("/v2/models/bad/ready").status_code == 503
     names = [row["name"] for row in http.post("/v2/repository/index", json={"ready": True}).json()]

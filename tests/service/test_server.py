@@ -147,7 +147,14 @@ def test_tls_and_the_development_certificate(tmp_path: Path) -> None:
             plain.sendall(b"GET /v2 HTTP/1.1\r\nHost: x\r\n\r\n")
             plain.settimeout(10)
             assert b"200" not in plain.recv(1000)
-        assert server.end() == 0
+        with socket.create_connection(("127.0.0.1", server.port)) as kept:
+            context.check_hostname = False
+            with context.wrap_socket(kept, server_hostname="127.0.0.1") as secured:
+                secured.sendall(b"GET /v2 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+                assert b"200" in secured.recv(1000)
+                start = time.monotonic()
+                assert server.end() == 0
+                assert time.monotonic() - start < 10, "a caller that keeps its connection is not waited for"
 
 
 def test_models_come_and_go_while_it_runs(tmp_path: Path) -> None:

@@ -84,6 +84,8 @@ class Served:
     inputs: tuple[Spec, ...] = ()
     outputs: tuple[Spec, ...] = ()
     prices: Mapping[str, Any] = field(default_factory=dict)
+    roles: Mapping[str, str] = field(default_factory=dict)
+    """Of a model in the clear: which output is the primary one, and which holds labels."""
 
     @property
     def programs(self) -> set[str]:
@@ -319,7 +321,7 @@ class Catalog:
             )
         content = await asyncio.to_thread(source.onnx.read_bytes)
         taken = await self._host.offer("clear", content)
-        prices = await asyncio.to_thread(_clear_prices, content, name)
+        prices, roles = await asyncio.to_thread(_clear_facts, content, name)
         return Served(
             name=name,
             version=version,
@@ -328,11 +330,14 @@ class Catalog:
             inputs=tuple(taken.inputs),
             outputs=tuple(taken.outputs),
             prices=prices,
+            roles=roles,
         )
 
 
-def _clear_prices(content: bytes, name: str) -> dict[str, Any]:
-    """The price list of a model that protects nothing."""
-    found = survey([ClearBackend()], load(content), None, batch=1, max_error=None, threads=1)
+def _clear_facts(content: bytes, name: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """The price list of a model that protects nothing, and what its outputs are."""
+    graph = load(content)
+    roles = {"tacit_primary": graph.primary} | ({"tacit_label": graph.label} if graph.label else {})
+    found = survey([ClearBackend()], graph, None, batch=1, max_error=None, threads=1)
     plans = [declaration_to_dict(candidate.declaration) for candidate in found.candidates]
-    return {"model": name, "plans": plans, "refusals": []}
+    return {"model": name, "plans": plans, "refusals": []}, roles

@@ -113,7 +113,7 @@ class Endpoint:
             "name": served.name,
             "versions": [served.version],
             "platform": PLATFORM[served.protection],
-            "parameters": {"tacit_protection": served.protection},
+            "parameters": {"tacit_protection": served.protection, **served.roles},
         }
         if served.protection == "ckks":
             found["inputs"] = [{"name": REQUEST, "datatype": "BYTES", "shape": [1]}]

@@ -342,7 +342,22 @@ async def _uvicorn(
         yield server, Address(address.host, bound.getsockname()[1])
     finally:
         server.should_exit = True
-        await running
+        await _closed(server, running, drain_s)
+
+
+async def _closed(server: uvicorn.Server, running: asyncio.Task[None], drain_s: float) -> None:
+    """Waits for a server that was told to end. Connections that have nothing left to say are cut after a second: a
+    caller that keeps one open would be waited for, over TLS for half a minute."""
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    while not running.done():
+        await asyncio.sleep(0.05)
+        spent = loop.time() - begun
+        for connection in list(server.server_state.connections):
+            is_idle = not server.server_state.tasks and not connection.transport.get_write_buffer_size()
+            if spent > max(1.0, drain_s) or (is_idle and spent > 1.0):
+                connection.transport.abort()
+    await running
 
 
 class _Quiet(uvicorn.Server):
