@@ -24,6 +24,7 @@ from tacit.errors import (
     MissingKeyError,
     NotServedError,
     OffsetError,
+    PeerTimeoutError,
     TacitError,
 )
 from tacit.net import wire
@@ -48,6 +49,8 @@ class Scripted(ThreadingHTTPServer):
         self.seen: list[dict[str, str]] = []
         self.fail: list[TacitError] = []  # errors that the next predictions answer with
         self.cut_upload_after = -1  # bytes of a piece after which the connection ends
+        self.slow_pieces = 0  # pieces of which so many bytes are taken before the provider's patience ends
+        self.taken_of_slow = 0
         self.drop_predictions = 0  # predictions whose connection ends without an answer
         self.change_plan = bytes  # what becomes of a plan before it is sent
         self.change_answer = bytes  # what becomes of a sealed answer
@@ -186,6 +189,10 @@ class Handler(BaseHTTPRequestHandler):
             self.connection.close()
             self.close_connection = True
             return
+        if server.slow_pieces:
+            server.slow_pieces -= 1
+            kept += self.rfile.read(length)[: server.taken_of_slow]
+            raise PeerTimeoutError("too slow")
         kept += self.rfile.read(length)
         if len(kept) < int(self.headers[wire.UPLOAD_LENGTH]):
             return self.reply(b"", 204, {wire.UPLOAD_OFFSET: str(len(kept))})

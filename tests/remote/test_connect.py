@@ -175,6 +175,20 @@ def test_a_cut_upload_goes_on_where_it_was(
     assert len(offsets) <= length // 20_000 + 4
 
 
+def test_a_slow_line_is_no_failure_as_long_as_it_moves(
+    server: Scripted, ring: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tacit.remote.upload.PIECE_BYTES", 20_000)
+    server.slow_pieces, server.taken_of_slow = 2, 9_000
+    with connect(server, ring) as remote:
+        assert remote.predict(X[:1]).shape == (1, 2)
+    server.keys.clear()
+    server.complete.clear()
+    server.slow_pieces, server.taken_of_slow = 2, 0
+    with connect(server, ring) as remote, pytest.raises(PeerTimeoutError, match="too slow"):
+        remote.predict(X[:1])
+
+
 def test_a_lost_connection_is_tried_again_with_a_new_frame(server: Scripted, ring: pathlib.Path) -> None:
     server.drop_predictions = 2
     with connect(server, ring) as remote:
@@ -206,7 +220,9 @@ def test_a_busy_provider_is_asked_again(server: Scripted, ring: pathlib.Path, er
 
 def test_a_provider_that_stays_busy_is_an_error_in_time(server: Scripted, ring: pathlib.Path) -> None:
     server.fail = [BusyError("full", retry_after_s=30.0)] * 10
-    with connect(server, ring, timeout_s=2.0) as remote:
+    with connect(server, ring) as remote:
+        remote.prepare()
+        remote._timeout_s = 2.0
         start = time.monotonic()
         with pytest.raises(BusyError) as caught:
             remote.predict(X[:1])
@@ -216,8 +232,9 @@ def test_a_provider_that_stays_busy_is_an_error_in_time(server: Scripted, ring: 
 
 
 def test_a_slow_provider_is_an_error_in_time(server: Scripted, ring: pathlib.Path) -> None:
-    with connect(server, ring, timeout_s=1.0) as remote:
+    with connect(server, ring) as remote:
         remote.predict(X[:1])
+        remote._timeout_s = 1.0
         server.delay_s = 3.0
         start = time.monotonic()
         with pytest.raises(PeerTimeoutError):

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tacit.errors import KeyFileError, MissingKeyError, NotServedError, OffsetError, PeerMisbehavedError
+from tacit.errors import (
+    KeyFileError,
+    MissingKeyError,
+    NotServedError,
+    OffsetError,
+    PeerMisbehavedError,
+    PeerTimeoutError,
+)
 from tacit.net import wire
 from tacit.net.envelope import client_header
 from tacit.remote.session import Reply, Session
@@ -67,12 +74,17 @@ def upload_keys(
             "Content-Type": "application/octet-stream",
         }
         deadline = session.clock() + timeout_s
+        late: PeerTimeoutError | None = None
         try:
             reply = _send(session, place, headers, piece, deadline, moved)
         except OffsetError:
             reply = None
+        except PeerTimeoutError as error:
+            reply, late = None, error
         sent += done
         offset = _next(session, reply, digest, length=length, client=client, timeout_s=timeout_s)
+        if late is not None and offset is not None and offset <= here:
+            raise late
         corrections = corrections + 1 if offset is not None and offset <= here else 0
         if corrections > MAX_CORRECTIONS:
             raise PeerMisbehavedError(
