@@ -92,6 +92,8 @@ def facts(stage: Any) -> str:
         told.append(f"degree {len(stage.series) - 1}")
     if hasattr(stage, "absolute"):
         told.append(f"degree {len(stage.absolute.series) - 1}")
+    if hasattr(stage, "round"):
+        told.append(f"{len(stage.round.terms)} polynomials of {stage.round.depth} levels")
     if hasattr(stage, "rotation"):
         told.append(f"rotation {stage.rotation}")
     if hasattr(stage, "features"):

@@ -51,6 +51,10 @@ def simulate(candidate: CkksCandidate, x: FloatArray) -> FloatArray:
             results.pop()
         assert all(ct.level == 0 for ct in results)
         assert all(abs(ct.scale / program.output_scale - 1) < 2**-40 for ct in results)
+        if getattr(candidate.model, "measured", None):
+            return [
+                ct.values for ct in results
+            ]  # Their noise is measured: the simulator's bound of it says nothing.
         return [simulator.decrypt(ct) for ct in results]
 
     if isinstance(program.input, ColumnLayout):

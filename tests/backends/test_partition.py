@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tacit.backends.ckks.normal import ScaledAffine
 from tacit.backends.ckks.partition import partition
-from tacit.backends.ckks.ranges import ScaledAffine, lower
+from tacit.backends.ckks.ranges import lower
 from tacit.backends.ckks.region import calibrate
 from tacit.backends.ckks.tail import tail_gain
 from tacit.errors import (

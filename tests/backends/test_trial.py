@@ -10,9 +10,9 @@ import pytest
 import tacit
 from tacit import client
 from tacit.backends.ckks.compiled import Compiled
+from tacit.backends.ckks.normal import Model, ScaledAffine
 from tacit.backends.ckks.owner import Owner
 from tacit.backends.ckks.provider import Provider
-from tacit.backends.ckks.ranges import Model, ScaledAffine
 from tacit.backends.ckks.trial import Trial, hold_trial
 from tacit.errors import InvalidParameterError, PlanCheckError
 from tacit.ir.graph import Graph

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from itertools import product
 from math import prod
@@ -14,25 +12,24 @@ import numpy as np
 import numpy.typing as npt
 
 from tacit.backends.base import Cost, Declaration, Sight
-from tacit.backends.ckks.bound import worst_noise
-from tacit.backends.ckks.compiled import Compiled
+from tacit.backends.ckks.bound import NOISY_SAMPLES, sampled_noise, worst_noise
+from tacit.backends.ckks.candidate import CkksCandidate, flag_of
 from tacit.backends.ckks.costs import predict
 from tacit.backends.ckks.envelope import MAX_MESSAGE_BYTES
-from tacit.backends.ckks.flag import flag_noise
 from tacit.backends.ckks.forest import Forest, import_forest
 from tacit.backends.ckks.forest_search import plan_forest
 from tacit.backends.ckks.layout import ColumnLayout, power_of_two
 from tacit.backends.ckks.levels import MAX_LOG_QP, MAX_SCALE_BITS, Chain, chains, moduli, schedule
 from tacit.backends.ckks.machine import INTEL_EMERALD_RAPIDS, Machine
-from tacit.backends.ckks.measured import DEGREES, ERROR_MARGIN, lower_measured
+from tacit.backends.ckks.measured import DEPTHS, ERROR_MARGIN, lower_measured
 from tacit.backends.ckks.memory import without_maps
-from tacit.backends.ckks.noise import NoiseModel
+from tacit.backends.ckks.noise import TAIL
+from tacit.backends.ckks.normal import Model
 from tacit.backends.ckks.partition import Partition, partition
 from tacit.backends.ckks.program import Program
-from tacit.backends.ckks.public import MAX_KEY_BYTES, MAX_LATENCY_BATCH, Flag, PublicPlan
-from tacit.backends.ckks.ranges import Model, Observed, lower, score_range
+from tacit.backends.ckks.public import MAX_KEY_BYTES, MAX_LATENCY_BATCH
+from tacit.backends.ckks.ranges import Observed, lower, score_range
 from tacit.backends.ckks.region import Region, calibrate
-from tacit.backends.ckks.selection import Selection
 from tacit.backends.ckks.tail import tail_gain
 from tacit.errors import (
     DataError,
@@ -61,11 +58,10 @@ OBSERVED_ASSUMPTION = (
     "sample that leaves them raises the range flag and gets no answer, unless it leaves so far that flag or scores "
     "wrap around their moduli and come to lie where they look innocent"
 )
-MAX_FLAG_NOISE = 0.5
-"""Of a range flag, whose alarm is at 1 and which calibration samples keep below a quarter."""
 MEASURED_ASSUMPTION = (
     "ranges of hidden values and the error of polynomials are measured on calibration data, not proven: the largest "
-    f"error of these samples times {ERROR_MARGIN} is promised for samples like them; noise of ciphertexts is bounded"
+    f"error of these samples, of which every second one was not used to fit, times {ERROR_MARGIN} is promised for "
+    f"samples like them; noise is {TAIL:.0f} deviations of what simulated samples show"
 )
 TOLERANCES = (1e-4, 1e-3, 1e-2, 3e-2, 0.1, 0.3)
 """Errors that are tried in turn when none is asked for, over the range of the calibrated scores."""
@@ -85,67 +81,6 @@ MAX_BYTES_HELD = 1 << 35
 """Columns of one value may take this much memory; packings that would need more are not tried."""
 _LEAST_NOISE = 2.0**-36
 """Noise of the last rescaling over the largest result: 8 times N/6 units, N = 2^12, of a scale below 2^50 over it."""
-
-
-@dataclass(frozen=True, eq=False)
-class CkksCandidate:
-    """One chain and packing for one graph. ``compile`` is cheap: everything was fixed by the search."""
-
-    graph: Graph
-    part: Partition
-    region: Region
-    model: Model | Selection
-    chain: Chain
-    program: Program
-    declaration: Declaration
-    slot_noise: float
-    score_error: float
-    batch: int
-    margin: float = 0.0
-
-    @property
-    def layout(self) -> str:
-        """``latency`` or ``throughput``."""
-        return "throughput" if isinstance(self.program.input, ColumnLayout) else "latency"
-
-    def compile(self, *, salt: bytes | None = None) -> Compiled:
-        """The compiled model. ``salt``: 16 bytes, random by default, that hide the model in the plan's commitment."""
-        salt = secrets.token_bytes(16) if salt is None else salt
-        program, chain = self.program, self.chain
-        public = PublicPlan(
-            model=self.graph.name,
-            commitment=hashlib.sha256(salt + self.graph.digest().encode()).hexdigest(),
-            log_n=chain.log_n,
-            log_q=chain.log_q,
-            log_p=chain.log_p,
-            log_scale=chain.log_scale,
-            layout=self.layout,
-            input=program.input,
-            output=program.output,
-            input_shape=self.part.input_shape,
-            batch=self.batch,
-            level=program.level,
-            scale=program.scale,
-            output_scale=program.output_scale,
-            unit=self.model.unit,
-            rotations=program.rotations(),
-            relinearize=program.relinearize(),
-            conjugate=program.conjugate(),
-            region=self.region,
-            low=self.model.low,
-            high=self.model.high,
-            slot_noise=self.slot_noise,
-            score_error=self.score_error,
-            error_bound=self.declaration.error_bound,
-            tail=self.part.tail,
-            doubt=self.slot_noise if isinstance(self.model, Selection) else None,
-            margin=self.margin or None,
-            flag=_flag(program, chain),
-            is_measured=self.declaration.details.get("promise") == "measured",
-            sights=self.declaration.sights,
-            assumptions=self.declaration.assumptions,
-        )
-        return Compiled(public, self.model, chain, salt, program.keeps_maps)
 
 
 class CkksBackend:
@@ -361,7 +296,7 @@ class CkksBackend:
                 if model.watched and not chain.rescale_last:
                     continue
                 q, _ = moduli(chain.log_n, chain.log_q, chain.log_p)
-                program, noise = _tried(model, chain, layout)
+                program, noise = _tried(model, chain, layout, region, observed)
                 if noise is None:
                     continue
                 error = noise + float(model.error.max())
@@ -377,7 +312,7 @@ class CkksBackend:
                 cost = predict(program, chain, q, batch=carried, threads=threads, machine=self.machine)
                 if cost.key_bytes > MAX_KEY_BYTES or cost.bytes_up > MAX_MESSAGE_BYTES:
                     continue
-                declaration = _declare(part, chain, program, cost, error * gain, observed)
+                declaration = _declare(part, chain, program, cost, error * gain, observed, model)
                 options.append(
                     CkksCandidate(
                         graph, part, region, model, chain, program, declaration, noise, error, carried
@@ -387,19 +322,6 @@ class CkksBackend:
             if options or at_full_scale:
                 return options
         return []
-
-
-def _flag(program: Program, chain: Chain) -> Flag | None:
-    """What the owner must know of a program's range flag. Raises ``PrecisionError`` where noise would drown it."""
-    stage = program.flag
-    if stage is None:
-        return None
-    q, p = moduli(chain.log_n, chain.log_q, chain.log_p)
-    model = NoiseModel(chain.log_n, tuple(map(float, q)), tuple(map(float, p)))
-    noise = flag_noise(model, stage, program.scale)
-    if noise > MAX_FLAG_NOISE:
-        raise PrecisionError(f"the noise of the range flag may be {noise:.2g} of its limit")
-    return Flag(stage.scale, 1.0 - noise, noise)
 
 
 def _layouts(batch: int) -> tuple[tuple[str, ...], ...]:
@@ -414,8 +336,8 @@ def _lowered(part: Partition, region: Region, tolerance: float, observed: Observ
     if observed is None or part.is_exact:
         return lower(part, region, tolerance, observed)
     least = np.inf
-    for degree in DEGREES:
-        model = lower_measured(part, region, observed, degree)
+    for depths in DEPTHS:
+        model = lower_measured(part, region, observed, depths)
         error = float(model.error.max())
         if error <= tolerance:
             return model
@@ -427,12 +349,20 @@ def _lowered(part: Partition, region: Region, tolerance: float, observed: Observ
 
 
 @lru_cache(maxsize=12)
-def _tried(model: Model, chain: Chain, layout: str) -> tuple[Program, float | None]:
-    """A program and its noise, ``None`` where values could wrap around a modulus."""
+def _tried(
+    model: Model, chain: Chain, layout: str, region: Region, observed: Observed | None
+) -> tuple[Program, float | None]:
+    """A program and its noise, ``None`` where values could wrap around a modulus.
+
+    Noise is measured where ranges and errors are, for bounds of it grow with every layer as theirs do.
+    """
     q, p = moduli(chain.log_n, chain.log_q, chain.log_p)
     program = schedule(model, chain, q, layout)
     try:
-        _flag(program, chain)
+        flag_of(program, chain)
+        if model.measured is not None and observed is not None:
+            units = region.normalise(observed.samples[:NOISY_SAMPLES])
+            return program, model.unit * sampled_noise(program, chain, q, p, units)
         return program, model.unit * worst_noise(program, chain, q, p)
     except PrecisionError:
         return program, None
@@ -469,7 +399,7 @@ def _forest(
                 else min(batch, MAX_LATENCY_BATCH)
             )
             cost = predict(program, chain, q, batch=carried, threads=threads, machine=machine)
-            declaration = _declare(part, chain, program, cost, plan.score_error * gain, None)
+            declaration = _declare(part, chain, program, cost, plan.score_error * gain, None, None)
             declaration = replace(
                 declaration,
                 sights=(
@@ -556,8 +486,28 @@ def _assumption(part: Partition) -> str:
     return OBSERVED_ASSUMPTION if part.is_exact else MEASURED_ASSUMPTION
 
 
+def _measured_facts(model: Model | None) -> dict[str, object]:
+    """What a promise that is not proven rests on."""
+    found = None if model is None else model.measured
+    if found is None:
+        return {}
+    return {
+        "promise": "measured",
+        "fitted_samples": found.fitted,
+        "fitted_error": found.fitted_error,
+        "held_out_samples": found.held_out,
+        "held_out_error": found.held_out_error,
+    }
+
+
 def _declare(
-    part: Partition, chain: Chain, program: Program, cost: Cost, error_bound: float, observed: Observed | None
+    part: Partition,
+    chain: Chain,
+    program: Program,
+    cost: Cost,
+    error_bound: float,
+    observed: Observed | None,
+    model: Model | None,
 ) -> Declaration:
     tail = [node.op for node in part.tail.nodes]
     note = f"decrypts the scores and applies {', '.join(dict.fromkeys(tail))} itself" if tail else ""
@@ -595,6 +545,6 @@ def _declare(
             "rotations": len(rotations),
             "relinearize": program.relinearize() is not None,
             "owner_tail": tail,
-            **({"promise": "measured"} if observed is not None and not part.is_exact else {}),
+            **_measured_facts(model),
         },
     )

@@ -15,9 +15,10 @@ from tacit.backends.ckks.forest_program import schedule_forest
 from tacit.backends.ckks.levels import Chain, moduli, schedule
 from tacit.backends.ckks.matrix import Matrix, full
 from tacit.backends.ckks.maximum import Maximum, Round, Windows
+from tacit.backends.ckks.normal import Model, ScaledAffine, Step, Watch
 from tacit.backends.ckks.program import Program
 from tacit.backends.ckks.public import PublicPlan
-from tacit.backends.ckks.ranges import Model, ScaledAffine, Step, Watch
+from tacit.backends.ckks.ridge import Ridge, RidgeRound, Term, steps_of
 from tacit.backends.ckks.selection import Selection, selection_from_fields, selection_to_fields
 from tacit.errors import MalformedMessageError, TacitError
 
@@ -130,7 +131,7 @@ def _check_shapes(model: Model | Selection, public: PublicPlan) -> None:
             fits = [matrix.shape for matrix in node.matrices] == [(rows, width) for width in read]
             fits = fits and prod(node.shape) == rows and node.bound.shape == (rows,)
             widths.append(rows)
-        elif isinstance(node, Maximum):
+        elif isinstance(node, Maximum | Ridge):
             fits = len(read) == 1 and prod(node.windows.shape) == read[0] and node.windows.is_valid
             widths.append(node.size if fits else 0)
         else:
@@ -144,31 +145,31 @@ def _check_shapes(model: Model | Selection, public: PublicPlan) -> None:
         raise MalformedMessageError("the bundle is not valid: its shapes do not fit each other")
 
 
-def _node_to_list(node: ScaledAffine | Step | Maximum) -> list[Any]:
+def _node_to_list(node: ScaledAffine | Step | Maximum | Ridge) -> list[Any]:
     reads = list(node.reads)
     if isinstance(node, ScaledAffine):
         matrices = [_matrix_to_list(matrix) for matrix in node.matrices]
         return ["affine", reads, list(node.shape), matrices, _bytes(node.bias), _bytes(node.bound)]
+    if isinstance(node, Ridge):
+        turns = [_ridge_to_list(turn) for turn in node.rounds]
+        return ["ridge", reads, node.name, _windows_to_list(node.windows), turns]
     if isinstance(node, Maximum):
-        windows = node.windows
-        geometry = [
-            list(part) for part in (windows.shape, windows.kernel, windows.strides, windows.dilations)
-        ]
+        geometry = _windows_to_list(node.windows)
         rounds = [[turn.gain, _approximation_to_list(turn.absolute)] for turn in node.rounds]
         return ["maximum", reads, node.name, geometry, rounds]
     return ["step", reads, node.name, _approximation_to_list(node.approximation)]
 
 
-def _node_from_list(fields: list[Any]) -> ScaledAffine | Step | Maximum:
+def _node_from_list(fields: list[Any]) -> ScaledAffine | Step | Maximum | Ridge:
     kind, reads, *rest = fields
     if kind == "step":
         name, approximation = rest
         return Step(tuple(reads), _approximation_from_list(approximation), str(name))
-    if kind == "maximum":
+    if kind in ("maximum", "ridge"):
         name, geometry, rounds = rest
-        (channels, height, width), *pairs = ([int(size) for size in part] for part in geometry)
-        kernel, strides, dilations = ((rows, columns) for rows, columns in pairs)
-        windows = Windows((channels, height, width), kernel, strides, dilations)
+        windows = _windows_from_list(geometry)
+        if kind == "ridge":
+            return Ridge(tuple(reads), windows, _ridge_from_list(rounds, windows), str(name))
         return Maximum(tuple(reads), windows, _rounds_from_list(rounds, windows), str(name))
     shape, matrices, bias, bound = rest
     return ScaledAffine(
@@ -187,6 +188,44 @@ def _rounds_from_list(fields: list[Any], windows: Windows) -> tuple[Round, ...]:
         if found is None:
             raise ValueError("a round of a maximum has no polynomial")
         rounds.append(Round(offset, found, float(gain)))
+    return tuple(rounds)
+
+
+def _windows_to_list(windows: Windows) -> list[Any]:
+    return [list(part) for part in (windows.shape, windows.kernel, windows.strides, windows.dilations)]
+
+
+def _windows_from_list(geometry: list[Any]) -> Windows:
+    (channels, height, width), *pairs = ([int(size) for size in part] for part in geometry)
+    kernel, strides, dilations = ((rows, columns) for rows, columns in pairs)
+    return Windows((channels, height, width), kernel, strides, dilations)
+
+
+def _ridge_to_list(turn: RidgeRound) -> list[Any]:
+    terms = [
+        [list(term.weights), list(term.places), term.width, _bytes(np.array(term.series)), term.high]
+        for term in turn.terms
+    ]
+    return [turn.straight, turn.constant, turn.slope, terms]
+
+
+def _ridge_from_list(fields: list[Any], windows: Windows) -> tuple[RidgeRound, ...]:
+    rounds = []
+    for (offset, count), (straight, constant, slope, parts) in zip(steps_of(windows), fields, strict=True):
+        terms = tuple(
+            Term(
+                tuple(int(weight) for weight in weights),
+                tuple(int(place) for place in places),
+                float(width),
+                tuple(_array(series).tolist()),
+                float(high),
+            )
+            for weights, places, width, series, high in parts
+        )
+        reach = max((len(term.weights) + max(term.places, default=count) for term in terms), default=0)
+        if not 0 < reach <= count or not all(term.is_valid for term in terms):
+            raise ValueError("a round of a maximum is not valid")
+        rounds.append(RidgeRound(offset, count, terms, float(straight), float(constant), float(slope)))
     return tuple(rounds)
 
 

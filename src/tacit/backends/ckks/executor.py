@@ -34,6 +34,7 @@ from tacit.backends.ckks.program import (
     Stage,
     SumStage,
 )
+from tacit.backends.ckks.ridge import RidgeStage, run_ridge
 from tacit.backends.ckks.series import Series, at_scale, relabel
 
 __all__ = ["Engine", "Executor", "Observer", "Watcher"]
@@ -62,6 +63,7 @@ class Engine(Protocol):
     ) -> Any: ...
     def note_bound(self, ct: Ciphertext, bound: FloatArray | float) -> Ciphertext: ...
     def quiet(self, ct: Ciphertext) -> Ciphertext: ...
+    def loudest(self, cts: Sequence[Ciphertext]) -> Ciphertext: ...
     def note_slope(self, result: Ciphertext, argument: Ciphertext, slope: float) -> Ciphertext: ...
     def note_energy(self, square: Ciphertext, argument: Ciphertext, energy: float) -> Ciphertext: ...
     def absorb(self, ct: Ciphertext, noise: float) -> Ciphertext: ...
@@ -123,7 +125,7 @@ class Executor:
             return scales[0] * scales[1] / engine.q[stage.level]
         if isinstance(stage, OrderStage):
             return (4 if stage.last else 2) * scale * scale / engine.q[stage.level]
-        return stage.scale if isinstance(stage, PolynomialStage | VoteStage) else scale
+        return stage.scale if isinstance(stage, PolynomialStage | RidgeStage | VoteStage) else scale
 
     def run(
         self,
@@ -198,6 +200,8 @@ class _Run:
             return raise_flag(engine, stage, registers)
         if isinstance(stage, MaximumStage):
             return self._maximum(stage, values)
+        if isinstance(stage, RidgeStage):
+            return run_ridge(engine, stage, values)
         if isinstance(stage, PathStage):
             return [run_path(engine, stage, values[0])]
         if isinstance(stage, ColumnOrderStage):

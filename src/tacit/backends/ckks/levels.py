@@ -18,6 +18,7 @@ from tacit.backends.ckks.flag import flag_scale
 from tacit.backends.ckks.layout import ColumnLayout, ReplicatedLayout, WindowLayout
 from tacit.backends.ckks.maximum import Maximum
 from tacit.backends.ckks.noise import NoiseModel
+from tacit.backends.ckks.normal import Model, ScaledAffine, Step
 from tacit.backends.ckks.placement import Placement, place
 from tacit.backends.ckks.program import (
     ColumnStage,
@@ -31,7 +32,7 @@ from tacit.backends.ckks.program import (
     Stage,
     SumStage,
 )
-from tacit.backends.ckks.ranges import Model, ScaledAffine, Step
+from tacit.backends.ckks.ridge import Ridge, RidgeStage
 from tacit.errors import DepthError, PrecisionError
 
 __all__ = ["MAX_LOG_QP", "Chain", "chains", "moduli", "schedule"]
@@ -153,6 +154,8 @@ class _Schedule:
                 self._function(made, node)
             elif isinstance(node, Maximum):
                 self._maximum(made, node)
+            elif isinstance(node, Ridge):
+                self._ridge(made, node)
             else:
                 self._affine(made, node, maps)
                 maps += 1
@@ -274,6 +277,17 @@ class _Schedule:
             size = PolynomialStage(series, level, self.nominal, high, slope, name=node.name)
             rotation, pairs = (moves[index], ()) if self.placement else (0, columns[index])
             stage = MaximumStage(size, turn.gain / 2, rotation, pairs, 1.0 + 2.0**-6, node.name)
+            register = self._add(stage, (register,))
+            level -= turn.depth
+        self.scale.append(self.nominal)
+
+    def _ridge(self, made: int, node: Ridge) -> None:
+        level = self.levels[made] + node.depth
+        register = self.register[node.reads[0]]
+        columns, moves = node.columns, self.placement.moves[made] if self.placement else ()
+        for index, turn in enumerate(node.rounds):
+            rotation, groups = (moves[index], ()) if self.placement else (0, columns[index])
+            stage = RidgeStage(turn, level, self.nominal, rotation, groups, 1.0 + 2.0**-6, node.name)
             register = self._add(stage, (register,))
             level -= turn.depth
         self.scale.append(self.nominal)

@@ -145,6 +145,10 @@ class Meter:
     def quiet(self, ct: MeteredCiphertext) -> MeteredCiphertext:
         return ct
 
+    def loudest(self, cts: Sequence[MeteredCiphertext]) -> MeteredCiphertext:
+        """As ``note_bound``."""
+        return cts[0]
+
     def note_slope(
         self, result: MeteredCiphertext, argument: MeteredCiphertext, slope: float
     ) -> MeteredCiphertext:

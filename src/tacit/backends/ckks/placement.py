@@ -30,7 +30,8 @@ from tacit.backends.ckks.linear import SlotMap, between, input_layout
 from tacit.backends.ckks.matrix import Matrix
 from tacit.backends.ckks.maximum import Maximum, Windows, pooled, shift_of
 from tacit.backends.ckks.meter import Meter, MeteredCiphertext, MeteredMap
-from tacit.backends.ckks.ranges import Model, ScaledAffine, Step
+from tacit.backends.ckks.normal import Model, ScaledAffine, Step
+from tacit.backends.ckks.ridge import Ridge
 from tacit.errors import DepthError, InternalError
 
 __all__ = ["Placement", "place"]
@@ -99,7 +100,7 @@ class _Net:
                 shapes.append(grid_shape(node.shape))
                 for read, matrix in zip(node.reads, node.matrices, strict=True):
                     steps[read].append(_step(matrix, shapes[read], shapes[made]))
-            elif isinstance(node, Maximum):
+            elif isinstance(node, Maximum | Ridge):
                 shapes.append(node.windows.result)
                 steps[node.reads[0]].append(node.windows.strides)
                 windows[node.reads[0]].append(node.windows)
@@ -141,7 +142,7 @@ def place(model: Model, log_n: int) -> Placement:
         if isinstance(node, Step):
             paths = [replace(path, layouts=(*path.layouts, path.layouts[node.reads[0]])) for path in paths]
             continue
-        if isinstance(node, Maximum):
+        if isinstance(node, Maximum | Ridge):
             paths = [replace(path, layouts=(*path.layouts, _pooled(path, node))) for path in paths]
             continue
         found: dict[tuple[SlotLayout | None, ...], _Path] = {}
@@ -166,14 +167,14 @@ def place(model: Model, log_n: int) -> Placement:
     return _built(model, paths[0])
 
 
-def _pooled(path: _Path, node: Maximum) -> SlotLayout:
+def _pooled(path: _Path, node: Maximum | Ridge) -> SlotLayout:
     layout = path.layouts[node.reads[0]]
     if not isinstance(layout, GridLayout):
         raise InternalError("a maximum reads a value that is not in a grid")
     return pooled(layout, node.windows)
 
 
-def _moves(path: _Path, node: Maximum) -> tuple[int, ...]:
+def _moves(path: _Path, node: Maximum | Ridge) -> tuple[int, ...]:
     layout = path.layouts[node.reads[0]]
     found = [shift_of(layout, node.windows, turn.offset) if layout else None for turn in node.rounds]
     moves = tuple(move for move in found if move is not None)
@@ -227,7 +228,7 @@ def _built(model: Model, path: _Path) -> Placement:
     moves = {
         made: _moves(path, node)
         for made, node in enumerate(model.nodes, start=1)
-        if isinstance(node, Maximum)
+        if isinstance(node, Maximum | Ridge)
     }
     for made, node in enumerate(model.nodes, start=1):
         if not isinstance(node, ScaledAffine):

@@ -11,6 +11,7 @@ from tacit.backends.ckks.layout import ColumnLayout, ReplicatedLayout, WindowLay
 from tacit.backends.ckks.linear import SlotMap
 from tacit.backends.ckks.ordering import ColumnOrderStage, LeafStage, OrderStage, PathStage, VoteStage
 from tacit.backends.ckks.polynomial import recipe
+from tacit.backends.ckks.ridge import RidgeStage
 
 __all__ = [
     "FLAG_LEVEL",
@@ -164,6 +165,7 @@ Stage = (
     | ProductStage
     | PolynomialStage
     | MaximumStage
+    | RidgeStage
     | OrderStage
     | PathStage
     | ColumnOrderStage
@@ -221,6 +223,8 @@ class Program:
                 isinstance(stage, MaximumStage) and not stage.pairs
             ):
                 use((stage.rotation,), stage.level)
+            elif isinstance(stage, RidgeStage):
+                use(stage.rotations, stage.level)
         return dict(sorted(levels.items()))
 
     def conjugate(self) -> int | None:
@@ -239,7 +243,14 @@ class Program:
             elif isinstance(stage, FlagStage):
                 levels.append(FLAG_LEVEL + max(stage.squarings))
             elif isinstance(
-                stage, SquareStage | ProductStage | MaximumStage | OrderStage | PathStage | ColumnOrderStage
+                stage,
+                SquareStage
+                | ProductStage
+                | MaximumStage
+                | RidgeStage
+                | OrderStage
+                | PathStage
+                | ColumnOrderStage,
             ):
                 levels.append(stage.level)
         return max(levels, default=None)

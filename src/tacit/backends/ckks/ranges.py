@@ -30,11 +30,12 @@ from tacit.backends.ckks.matrix import (
     with_entries,
 )
 from tacit.backends.ckks.maximum import Maximum, Round, Windows
+from tacit.backends.ckks.normal import Model, ScaledAffine, Step, Watch
 from tacit.backends.ckks.partition import EXACT, Activation, Partition
 from tacit.backends.ckks.region import Region
 from tacit.errors import InternalError, NoAdmissiblePlanError, PrecisionError
 
-__all__ = ["Model", "Observed", "ScaledAffine", "Step", "Watch", "lower", "score_range"]
+__all__ = ["Observed", "lower", "score_range"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -55,113 +56,6 @@ _SQUARINGS = 3
 """Of watched values at most: v^8 is far below 1 for ordinary values and grows fast beyond their range."""
 _CALM = 0.5
 """What the flags of calibration samples may reach; 1 is the alarm."""
-
-
-@dataclass(frozen=True, eq=False)
-class ScaledAffine:
-    """Σ matrices[j] · (value reads[j]) + bias, between scaled values. ``bound``: (outputs,) on |result|, at most 1.
-
-    ``shape``: of the result, unflattened.
-    """
-
-    reads: tuple[int, ...]
-    matrices: tuple[Matrix, ...]
-    bias: FloatArray
-    bound: FloatArray
-    shape: tuple[int, ...]
-
-    @property
-    def size(self) -> int:
-        """Elements of the result."""
-        return int(self.bias.size)
-
-    @property
-    def depth(self) -> int:
-        return 1
-
-
-@dataclass(frozen=True, eq=False)
-class Step:
-    """A function of the values ``reads``, element by element, arguments in [-1, 1].
-
-    Of two values their product; of one the ``approximation``, or the exact square where that is ``None``.
-    ``name``: of the node in the graph, for messages.
-    """
-
-    reads: tuple[int, ...]
-    approximation: Approximation | None = None
-    name: str = ""
-
-    @property
-    def depth(self) -> int:
-        from tacit.backends.ckks.polynomial import depth_of
-
-        return 1 if self.approximation is None else depth_of(self.approximation.degree)
-
-
-@dataclass(frozen=True)
-class Watch:
-    """The flag looks at this value, in the power 2^squarings: its range is observed and not proven.
-
-    ``energy``: bound on the sum of powers over the elements where the flag is down. Above 1 for squares only, where it
-    bounds what noise amounts to as well as ranges do (`SquareStage`).
-    """
-
-    value: int
-    squarings: int
-    energy: float = 1.0
-
-
-@dataclass(frozen=True, eq=False)
-class Model:
-    """The encrypted part in normal form: value 0 is the input in units of the region's box, node i makes value i + 1.
-
-    Results of the last node, which is affine, come in multiples of ``unit``, a power of two, so that they too are in
-    [-1, 1]. ``low``, ``high``: (outputs,) sound range of the results times ``unit``.
-    ``error``: (outputs,) what approximations add at most. ``watched``: values that a range flag must look at.
-    """
-
-    nodes: tuple[ScaledAffine | Step | Maximum, ...]
-    low: FloatArray
-    high: FloatArray
-    error: FloatArray
-    unit: float
-    input_shape: tuple[int, ...]
-    watched: tuple[Watch, ...] = ()
-
-    @property
-    def affines(self) -> tuple[ScaledAffine, ...]:
-        return tuple(node for node in self.nodes if isinstance(node, ScaledAffine))
-
-    @property
-    def steps(self) -> tuple[Step, ...]:
-        return tuple(node for node in self.nodes if isinstance(node, Step))
-
-    @property
-    def levels(self) -> tuple[int, ...]:
-        """Of every value, the levels that what follows takes, one for every affine map; 0 for the results."""
-        levels = [0] * (len(self.nodes) + 1)
-        for made, node in reversed(list(enumerate(self.nodes, start=1))):
-            for read in node.reads:
-                levels[read] = max(levels[read], levels[made] + node.depth)
-        return tuple(levels)
-
-    @property
-    def depth(self) -> int:
-        """Levels of the longest way from the input to the results."""
-        return self.levels[0]
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """Elements of every value."""
-        sizes = [int(np.prod(self.input_shape, dtype=np.int64))]
-        for node in self.nodes:
-            sizes.append(sizes[node.reads[0]] if isinstance(node, Step) else node.size)
-        return tuple(sizes)
-
-    @property
-    def is_affine(self) -> bool:
-        return all(isinstance(node, ScaledAffine) for node in self.nodes)
 
 
 @dataclass(frozen=True, eq=False)

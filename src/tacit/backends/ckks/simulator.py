@@ -138,6 +138,13 @@ class Simulator:
             return ct
         return replace(ct, noise=np.zeros_like(ct.noise), shared=np.zeros_like(ct.shared))
 
+    def loudest(self, cts: Sequence[SimulatedCiphertext]) -> SimulatedCiphertext:
+        """In the worst case: one with the most noise of all in every slot, for ``note_slope``."""
+        if not self.worst_case:
+            return cts[0]
+        noise, shared = (np.max([getattr(ct, part) for ct in cts], axis=0) for part in ("noise", "shared"))
+        return replace(cts[0], noise=noise, shared=shared)
+
     def note_slope(
         self, result: SimulatedCiphertext, argument: SimulatedCiphertext, slope: float
     ) -> SimulatedCiphertext:

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tacit.backends.ckks.compiled import Compiled
+from tacit.backends.ckks.normal import Model
 from tacit.backends.ckks.owner import Owner
 from tacit.backends.ckks.partition import partition
 from tacit.backends.ckks.provider import Provider
-from tacit.backends.ckks.ranges import Model
 from tacit.backends.ckks.simulation import Simulation
 from tacit.errors import PlanCheckError, PrecisionError
 from tacit.ir.graph import Graph
