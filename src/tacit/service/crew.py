@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 
 from tacit.errors import InternalError, InvalidParameterError, MalformedMessageError, ModelError, TacitError
@@ -204,7 +204,7 @@ class Crew:
         loop.call_later(pause, self._changed)
         return pause
 
-    async def look_after(self, is_stuck: Callable[[Member], bool]) -> None:
+    def look_after(self, is_stuck: Callable[[Member], bool]) -> None:
         """One look at all processes: ends workers that are stopped or stuck, starts what is gone."""
         now = asyncio.get_running_loop().time()
         for member in list(self.members):
@@ -219,9 +219,12 @@ class Crew:
         for family in self.families.values():
             if family.process is not None and family.process.is_stopped():
                 family.process.kill()
-        if not self._zygote.is_up:
-            with contextlib.suppress(InternalError):
-                await self.start()
+        if not self._zygote.is_up and not self._starting.locked():
+            self._in_background(self._restart())
+
+    async def _restart(self) -> None:
+        with contextlib.suppress(InternalError):  # the next look tries again
+            await self.start()
 
     async def close(self) -> None:
         """Ends all processes and waits for the first of them."""
@@ -275,7 +278,10 @@ class Crew:
                     self._changed()
                     return
 
-        task = asyncio.create_task(again())
+        self._in_background(again())
+
+    def _in_background(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 

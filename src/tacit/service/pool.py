@@ -502,7 +502,7 @@ class Pool:
     async def _look_after(self) -> None:
         while True:
             await asyncio.sleep(WATCH_S)
-            await self._crew.look_after(self._is_stuck)
+            self._crew.look_after(self._is_stuck)
             self._pump()
 
 

@@ -78,15 +78,21 @@ class Parent:
         end.close()
         handle = os.pidfd_open(process)
         self.children[handle] = (process, number)
-        send(self.end, Frame("forked", {"number": number, "process": process}, descriptors=(handle,)))
+        self.tell(Frame("forked", {"number": number, "process": process}, descriptors=(handle,)))
+
+    def tell(self, frame: Frame) -> None:
+        """Sends a frame to the front; when that is gone, ends."""
+        try:
+            send(self.end, frame)
+        except OSError:
+            self._end()
 
     def _bury(self, handle: int) -> None:
         process, number = self.children.pop(handle)
         os.close(handle)
         _, status = os.waitpid(process, 0)
         code = os.waitstatus_to_exitcode(status)
-        with contextlib.suppress(OSError):
-            send(self.end, Frame("ended", {"number": number, "status": code}))
+        self.tell(Frame("ended", {"number": number, "status": code}))
 
     def _bury_orphans(self) -> None:
         """Workers of a family that was killed come to the root; nobody else waits for them."""
@@ -114,14 +120,13 @@ class Family:
         self.program: Program | None = None
 
     def live(self, kind: str, body: bytes) -> NoReturn:
-        end = self.parent.end
         try:
             program = load_program(kind, body, threads=self.threads)
         except TacitError as error:
-            send(end, failure(error))
+            self.parent.tell(failure(error))
             os._exit(0)
         except Exception as error:
-            send(end, failure(InternalError(f"{type(error).__name__} while a program was read")))
+            self.parent.tell(failure(InternalError(f"{type(error).__name__} while a program was read")))
             os._exit(0)
         del body
         self.program = program
@@ -131,7 +136,7 @@ class Family:
             for side in (program.inputs, program.outputs)
         ]
         fields = {"key_memory_bytes": program.key_memory_bytes, "inputs": specs[0], "outputs": specs[1]}
-        send(end, Frame("loaded", fields, program.public_plan))
+        self.parent.tell(Frame("loaded", fields, program.public_plan))
         self.parent.serve(self._answer)
 
     def _answer(self, frame: Frame) -> None:
@@ -158,7 +163,7 @@ def main() -> NoReturn:
     root = Parent(socket.socket(fileno=int(sys.argv[1])))
     _call_it("tacit-zygote")
     _settle()
-    send(root.end, Frame("ready"))
+    root.tell(Frame("ready"))
 
     def answer(frame: Frame) -> None:
         fields, body = frame.fields, frame.content()
