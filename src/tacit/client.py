@@ -66,7 +66,7 @@ def explain(
     """The price list: for each protection who sees what, seconds, bytes, memory, precision, or why it is refused.
 
     ``calibration``: (samples, features), numbers like those to come; ``ckks`` needs them to promise an error bound.
-    ``memory_bytes``, ``measured``: as for ``protect``.
+    ``batch``: samples of the request that is priced. ``memory_bytes``, ``measured``: as for ``protect``.
     """
     graph = load(model)
     found = survey(

@@ -69,6 +69,9 @@ def predict(
     )
     # The ciphertexts of a request are dealt out to threads.
     messages = max(1.0, inputs / (1 + READING_GAIN * (threads - 1))) * one.of(fresh.read(seeded=True))
+    if inputs > 1 and threads > 1:
+        # Read by ciphertexts and computed on by rows: words go from one core to another, through memory that both see.
+        messages += machine.at(threads).of(Work(streamed=inputs * 2.0 * (program.level + 1) * meter.n))
     messages += outputs * one.of(result.write(seeded=False))
     owner = inputs * _seconds(machine, fresh.encode(), fresh.encrypt(), fresh.write(seeded=True))
     owner += outputs * _seconds(machine, result.read(seeded=False), result.decrypt(), result.decode())
