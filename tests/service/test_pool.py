@@ -35,6 +35,7 @@ from tacit.errors import (
     RateLimitError,
     ShapeError,
     TacitError,
+    UsageError,
     WorkerLostError,
 )
 from tacit.ir.interpret import interpret
@@ -328,6 +329,15 @@ def test_limits_refuse_and_tell_when_to_come_back(scene: Scene) -> None:
             results = await asyncio.gather(*tasks, return_exceptions=True)
             assert sum(isinstance(result, WorkerLostError) for result in results) == 1, "the one that ran"
             assert sum(isinstance(result, bytes) for result in results) == 3
+
+    run(story)
+
+
+def test_other_systems_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        monkeypatch.delattr(os, "pidfd_open")
+        with pytest.raises(UsageError, match="need Linux"):
+            await Pool().start()
 
     run(story)
 

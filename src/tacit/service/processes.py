@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tacit.errors import InternalError, MalformedMessageError
+from tacit.errors import InternalError, MalformedMessageError, UsageError
 from tacit.service.frames import MAX_BODY_BYTES, Frame, pair, receive, send
 from tacit.service.queue import Ticket
 
@@ -176,9 +176,13 @@ class Zygote:
         return -1 if self._popen is None else self._popen.pid
 
     async def start(self) -> None:
-        """Raises ``InternalError`` when the process does not come up."""
+        """Raises ``InternalError`` when the process does not come up, ``UsageError`` on a system without its means."""
         if self.is_up:
             return
+        if not hasattr(os, "pidfd_open") or not hasattr(os, "memfd_create"):
+            raise UsageError(
+                "worker processes need Linux 5.3 or newer", hint="serve on Linux, or in a Linux container"
+            )
         await self.close()
         ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
