@@ -187,13 +187,13 @@ def senders(target: Target, findings: Findings) -> dict[str, Send]:
     def frames(dice: random.Random) -> None:
         sealed, _ = target.frame(target.request)
         message = mutated(sealed, dice)
-        parts, length = InferRequest(inputs=(Tensor.of_bytes("request", [message]),)).encode()
+        parts, length = InferRequest(inputs=(Tensor.of_bytes("request", [message]),), binary=True).encode()
         told("frames", target.infer(target.encrypted, parts, length))
 
     def requests(dice: random.Random) -> None:
         """What is inside is changed, and the frame around it is right: the reader of ciphertexts gets it."""
         sealed, _ = target.frame(mutated(target.request, dice))
-        parts, length = InferRequest(inputs=(Tensor.of_bytes("request", [sealed]),)).encode()
+        parts, length = InferRequest(inputs=(Tensor.of_bytes("request", [sealed]),), binary=True).encode()
         told("requests", target.infer(target.encrypted, parts, length))
 
     def keys(dice: random.Random) -> None:

@@ -35,7 +35,8 @@ def test_mutants_of_every_kind_are_answered() -> None:
     kinds = {name.split()[0] for name in answers}
     assert kinds == {"frames", "grpc", "keys", "lines", "pieces", "requests", "tensors"}
     assert sum(answers.values()) > 100
-    assert any(name.startswith("tensors 2") for name in answers), "no mutant was harmless: they are too wild"
+    # Some go out as they were: what is mutated is what an honest client sends.
+    assert {"tensors 200", "frames 200", "requests 200"} <= set(answers)
 
 
 def test_calls_from_the_servers_own_document_are_answered() -> None:
