@@ -283,7 +283,7 @@ def test_a_body_without_a_length_is_cut_at_the_limit(server: Running) -> None:
     with socket.create_connection(("127.0.0.1", server.port)) as sender:
         sender.settimeout(20)
         sender.sendall(
-            b"POST /v2/models/risk/infer HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"POST /v2/models/risk/infer HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
             b"Transfer-Encoding: chunked\r\n\r\n"
         )
         chunk = b"10000\r\n" + b" " * 65536 + b"\r\n"
