@@ -67,3 +67,18 @@ def test_bytes_are_exact_and_memory_is_within_30_percent(
         f"memory: {cost.memory_bytes / 1e6:.0f} MB predicted, {measured / 1e6:.0f} MB measured, {ratio:.2f}"
     )
     assert 1 / WITHIN <= ratio <= WITHIN
+
+
+def test_accuracy_counts_where_a_bound_is_measured(bench: ModuleType) -> None:
+    measured = bench.Problem(
+        model=None, calibration=np.zeros(1), samples=np.zeros(1), checked=(1, 1), measured=True
+    )
+    proven = bench.Problem(model=None, calibration=np.zeros(1), samples=np.zeros(1), checked=(1, 1))
+
+    def check(differing: int, right: int, count: int) -> object:
+        return bench.Check(count, 0.0, differing, 0, right / count, 493 / 500, None, 0)
+
+    assert bench._right(measured, check(3, 492, 500))
+    assert not bench._right(measured, check(3, 491, 500))
+    assert not bench._right(proven, check(1, 493, 500))
+    assert bench._right(proven, check(0, 493, 500))
