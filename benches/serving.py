@@ -39,7 +39,8 @@ HERE = Path(__file__).resolve().parent
 MODEL = "model"
 KEYS_TASK = "svc-iris"
 IN_PROCESS_S = 3.0
-WARM_S = 5.0
+WARM_S = 20.0
+"""Before memory is watched: until then each worker reads the keys of owners that it meets for the first time."""
 CORES = len(os.sched_getaffinity(0))
 
 
