@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 import tracemalloc
 from typing import Any
 
@@ -16,7 +17,7 @@ from tritonclient.http._infer_input import InferInput
 from tritonclient.http._utils import _get_inference_request
 
 from tacit.errors import DataError, MalformedMessageError, ShapeError, TacitError, TooLargeError
-from tacit.net.tensors import DTYPES, InferRequest, InferResponse, Limits, Output, Tensor
+from tacit.net.tensors import DTYPES, MAX_STRINGS, InferRequest, InferResponse, Limits, Output, Tensor
 
 ROW = {"name": "x", "datatype": "FP32", "shape": [1, 2]}
 
@@ -251,3 +252,33 @@ def test_mutants_end_in_typed_errors(data: st.DataObject) -> None:
 def test_noise_ends_in_typed_errors(body: bytes, length: int | None) -> None:
     with pytest.raises(MalformedMessageError):
         InferRequest.decode(body, length)
+
+
+def test_elements_are_walked_no_further_than_the_shape_says() -> None:
+    """A large binary part of empty elements must not cost a step each on the way to its refusal."""
+    zeros = bytes(64 << 20)
+    started = time.process_time()
+    for count in (1, 1000):
+        with pytest.raises(MalformedMessageError):
+            Tensor("x", "BYTES", (count,), zeros)
+    with pytest.raises(MalformedMessageError, match="cannot hold"):
+        Tensor("x", "BYTES", (1 << 20,), bytes(4 << 18))
+    assert time.process_time() - started < 1.0
+
+
+def test_tensors_of_very_many_texts_are_refused() -> None:
+    count = MAX_STRINGS + 1
+    with pytest.raises(TooLargeError):
+        Tensor("x", "BYTES", (count,), bytes(4 * count))
+    assert len(Tensor("x", "BYTES", (1000,), bytes(4000)).elements()) == 1000
+
+
+@pytest.mark.parametrize("where", ["id", "name", "output"])
+def test_half_of_a_surrogate_pair_is_refused(where: str) -> None:
+    """JSON can say it, UTF-8 cannot: an answer that repeats it could not be written."""
+    half = "\ud800"
+    fields: dict[str, Any] = {"inputs": [{**ROW, "data": [1, 2], "name": half if where == "name" else "x"}]}
+    fields |= {"id": half} if where == "id" else {}
+    fields |= {"outputs": [{"name": half}]} if where == "output" else {}
+    with pytest.raises(MalformedMessageError, match="surrogate"):
+        InferRequest.decode(json.dumps(fields).encode())

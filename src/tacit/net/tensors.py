@@ -14,7 +14,7 @@ import binascii
 import json
 import math
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -59,6 +59,8 @@ BASE64 = "base64"
 MAX_RANK = 8
 MAX_ELEMENTS = 1 << 40
 """Product of the sizes that are not zero: above it no array could have this shape."""
+MAX_STRINGS = 1 << 20
+"""Elements of one BYTES tensor: an element of four bytes on the wire takes a hundred as a text in memory."""
 MAX_NAME = 256
 MAX_PARAMETERS = 64
 MAX_TEXT = 4096
@@ -88,7 +90,8 @@ class Tensor:
     def __post_init__(self) -> None:
         _check_head(self.name, self.datatype, self.shape)
         if self.datatype == BYTES:
-            _elements(self.data, math.prod(self.shape), keep=False)
+            for _ in _walk(self.data, math.prod(self.shape)):
+                pass
         elif len(self.data) != math.prod(self.shape) * WIDTHS[self.datatype]:
             raise MalformedMessageError(
                 f"tensor `{self.name}` holds {len(self.data)} bytes, its shape says "
@@ -128,7 +131,7 @@ class Tensor:
         """Contents as an array (``shape``); of BYTES with objects ``bytes``. Raises ``DataError`` for BF16."""
         if self.datatype == BYTES:
             result = np.empty(math.prod(self.shape), dtype=object)
-            for index, element in enumerate(self.elements()):
+            for index, element in enumerate(_walk(self.data, math.prod(self.shape))):
                 result[index] = bytes(element)
             return result.reshape(self.shape)
         if self.datatype not in DTYPES:
@@ -142,7 +145,7 @@ class Tensor:
 
     def elements(self) -> list[memoryview]:
         """The elements of a BYTES tensor, without a copy."""
-        return _elements(self.data, math.prod(self.shape), keep=True)
+        return list(_walk(self.data, math.prod(self.shape)))
 
     def _json(self, binary: bool) -> dict[str, Any]:
         head: dict[str, Any] = {"name": self.name, "datatype": self.datatype, "shape": list(self.shape)}
@@ -348,6 +351,7 @@ def _tensors(head: Mapping[str, Any], what: str, rest: memoryview, limits: Limit
 def _check_head(name: Any, datatype: Any, shape: tuple[int, ...]) -> tuple[str, str]:
     if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME:
         raise MalformedMessageError(f"the name of a tensor is a text of 1 to {MAX_NAME} characters")
+    _written(name)
     if not isinstance(datatype, str) or (datatype != BYTES and datatype not in WIDTHS):
         raise MalformedMessageError(
             f"tensor `{name}` has a datatype that the protocol does not know",
@@ -359,6 +363,11 @@ def _check_head(name: Any, datatype: Any, shape: tuple[int, ...]) -> tuple[str, 
         or math.prod(max(1, n) for n in shape) > MAX_ELEMENTS
     ):
         raise MalformedMessageError(f"tensor `{name}` has more than {MAX_RANK} axes or a size out of range")
+    if datatype == BYTES and math.prod(shape) > MAX_STRINGS:
+        raise TooLargeError(
+            f"tensor `{name}` has {math.prod(shape)} elements. A BYTES tensor has at most {MAX_STRINGS}.",
+            hint="send fewer samples at a time",
+        )
     return name, datatype
 
 
@@ -416,20 +425,23 @@ def _text(element: memoryview, name: str, is_base64: bool) -> str:
         raise DataError(f"tensor `{name}` holds bytes that are no text", hint="ask for binary data") from None
 
 
-def _elements(data: bytes | memoryview, count: int, *, keep: bool) -> list[memoryview]:
-    view, found, position, seen = memoryview(data), [], 0, 0
-    while position < len(view):
+def _walk(data: bytes | memoryview, count: int) -> Iterator[memoryview]:
+    """The elements of a BYTES tensor, no more of them than its shape says: the work is bounded by the claim."""
+    view, position = memoryview(data), 0
+    if 4 * count > len(view):
+        raise MalformedMessageError(f"a BYTES tensor of {len(view)} bytes cannot hold {count} elements")
+    for _ in range(count):
         if len(view) - position < 4:
             raise MalformedMessageError("an element of a BYTES tensor is truncated")
         end = position + 4 + int.from_bytes(view[position : position + 4], "little")
         if end > len(view):
             raise MalformedMessageError("an element of a BYTES tensor is truncated")
-        if keep:
-            found.append(view[position + 4 : end])
-        position, seen = end, seen + 1
-    if seen != count:
-        raise MalformedMessageError(f"a BYTES tensor holds {seen} elements, its shape says {count}")
-    return found
+        yield view[position + 4 : end]
+        position = end
+    if position < len(view):
+        raise MalformedMessageError(
+            f"a BYTES tensor holds more elements than the {count} that its shape says"
+        )
 
 
 def _output(found: dict[str, Any]) -> Output:
@@ -437,6 +449,7 @@ def _output(found: dict[str, Any]) -> Output:
     name = found.get("name")
     if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME:
         raise MalformedMessageError("an output that is asked for has no name")
+    _written(name)
     parameters = _parameters(found.get("parameters"))
     binary = parameters.pop("binary_data", None)
     if not isinstance(binary, bool | None):
@@ -480,7 +493,16 @@ def _id(head: Mapping[str, Any]) -> str:
     found = head.get("id", "")
     if not isinstance(found, str) or len(found) > MAX_NAME:
         raise MalformedMessageError(f"the id is a text of at most {MAX_NAME} characters")
+    _written(found)
     return found
+
+
+def _written(text: str) -> None:
+    """Refuses what JSON can say and UTF-8 cannot: half of a surrogate pair, which no answer could repeat."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise MalformedMessageError("a name or id holds half of a surrogate pair") from None
 
 
 def _known(found: Mapping[str, Any], fields: set[str], what: str) -> None:

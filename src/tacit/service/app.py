@@ -43,7 +43,8 @@ JSON, BINARY, CBOR = "application/json", "application/octet-stream", "applicatio
 SMALL_BODY = 1 << 16
 DIGEST = re.compile(r"[0-9a-f]{64}")
 COUNT = re.compile(r"0|[1-9][0-9]{0,11}")
-PARSED_ELSEWHERE = 1 << 18
+PARSED_ELSEWHERE = 1 << 16
+"""Bytes of a body, binary data too, above which it is read in a thread, so that the event loop goes on."""
 SAFE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
@@ -301,7 +302,7 @@ async def _whole(request: Request, limit: int, take: Callable[[int], None]) -> b
 
 
 async def _decoded(body: bytes, json_length: int | None) -> InferRequest:
-    if len(body if json_length is None else body[:json_length]) < PARSED_ELSEWHERE:
+    if len(body) < PARSED_ELSEWHERE:
         return InferRequest.decode(body, json_length)
     return await asyncio.to_thread(InferRequest.decode, body, json_length)
 

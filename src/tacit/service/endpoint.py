@@ -50,6 +50,9 @@ EXTENSIONS = ["binary_tensor_data", "model_repository", "tacit"]
 HASHED_ELSEWHERE = 1 << 18
 """Bytes above which a tag is computed in a thread, so that the event loop goes on."""
 
+READ_ELSEWHERE = 1 << 16
+"""Bytes of inputs above which they become arrays in a thread."""
+
 Arrays = dict[str, npt.NDArray[Any]]
 
 
@@ -299,7 +302,8 @@ class Endpoint:
         client: str | None,
         deadline: float,
     ) -> tuple[Tensor, ...]:
-        arrays = _arrays(served, request)
+        size = sum(len(tensor.data) for tensor in request.inputs)
+        arrays = await _off_loop(size, lambda: _arrays(served, request), READ_ELSEWHERE)
         wanted = [output.name for output in request.outputs] or [spec.name for spec in served.outputs]
         unknown = set(wanted) - {spec.name for spec in served.outputs}
         if unknown:
@@ -357,8 +361,8 @@ def _seconds(request: InferRequest, timeout_ms: int | None, most: float) -> floa
     return min(*limits, most)
 
 
-async def _off_loop(size: int, work: Any) -> Any:
-    return work() if size < HASHED_ELSEWHERE else await asyncio.to_thread(work)
+async def _off_loop(size: int, work: Any, most: int = HASHED_ELSEWHERE) -> Any:
+    return work() if size < most else await asyncio.to_thread(work)
 
 
 def _message(request: InferRequest) -> tuple[memoryview, bool]:
@@ -397,16 +401,19 @@ def _arrays(served: Served, request: InferRequest) -> Arrays:
             hint="name each of its inputs once",
         )
     arrays: Arrays = {}
+    # All of them before one is read: an array of texts takes many times the bytes that claim it.
     for name, spec in specs.items():
-        array, wanted = given[name].array(), _datatype(spec)
-        if given[name].datatype != wanted and {given[name].datatype, wanted} != {"FP32", "FP64"}:
-            raise DataError(f"input `{name}` is {given[name].datatype}. The model takes {wanted}.")
-        fits = array.ndim == len(spec.shape)
+        tensor, wanted = given[name], _datatype(spec)
+        if tensor.datatype != wanted and {tensor.datatype, wanted} != {"FP32", "FP64"}:
+            raise DataError(f"input `{name}` is {tensor.datatype}. The model takes {wanted}.")
+        fits = len(tensor.shape) == len(spec.shape)
         if not fits or any(
-            size not in (None, got) for size, got in zip(spec.shape, array.shape, strict=True)
+            size not in (None, got) for size, got in zip(spec.shape, tensor.shape, strict=True)
         ):
             shape = ", ".join("n" if size is None else str(size) for size in spec.shape)
-            raise ShapeError(f"input `{name}` has shape {list(array.shape)}. The model takes [{shape}].")
+            raise ShapeError(f"input `{name}` has shape {list(tensor.shape)}. The model takes [{shape}].")
+    for name, spec in specs.items():
+        array, wanted = given[name].array(), _datatype(spec)
         if wanted == "BYTES":
             texts = [_decoded(name, item) for item in array.reshape(-1).tolist()]
             array = np.array(texts, dtype=object).reshape(array.shape)
