@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tacit.errors import BusyError, MalformedMessageError, PeerTimeoutError, TooLargeError
+from tacit.errors import BusyError, MalformedMessageError, PeerTimeoutError, RateLimitError, TooLargeError
 from tacit.service import intake
 from tacit.service.intake import Disconnected, Intake, pieces
 
@@ -98,15 +98,69 @@ def test_drops_end(monkeypatch: pytest.MonkeyPatch) -> None:
         read([part(b"x", pause=0.03)] * 100, limit=1000)
 
 
+def test_a_fast_start_is_no_credit_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body that is almost whole and then drips is given up as soon as one that dripped from the start."""
+    monkeypatch.setattr(intake, "IDLE_S", 0.1)
+    messages = [part(b"x" * (1 << 20)), *[part(b"x", pause=0.03)] * 100]
+    receive, taken = receiving(messages)
+
+    async def all_of() -> None:
+        async for _ in pieces(receive, declared=None, limit=1 << 21):
+            pass
+
+    with pytest.raises(PeerTimeoutError):
+        asyncio.run(all_of())
+    assert len(taken) < 10
+
+
+def test_a_body_that_keeps_the_pace_comes_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also past the first window, and in bursts."""
+    monkeypatch.setattr(intake, "IDLE_S", 0.2)
+    burst = b"x" * int(intake.PACE * 0.2)
+    body, _ = read(
+        [part(burst, pause=0.1), part(burst, pause=0.12), part(burst, pause=0.1)] * 2
+        + [part(b"", more=False, pause=0.05)],
+        limit=1 << 20,
+    )
+    assert len(body) == 6 * len(burst)
+
+
+def test_time_that_is_ours_is_not_held_against_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "IDLE_S", 0.1)
+    receive, _ = receiving([part(b"x"), part(b"y"), part(b"z", more=False)])
+
+    async def slowly() -> int:
+        count = 0
+        async for _ in pieces(receive, declared=None, limit=10):
+            await asyncio.sleep(0.2)  # a disk that is busy
+            count += 1
+        return count
+
+    assert asyncio.run(slowly()) == 3
+
+
+def test_one_account_holds_its_part_and_no_more() -> None:
+    found = Intake(40)
+    with found.hold("alice") as first, found.hold("alice") as second, found.hold("bob") as other:
+        first(6)
+        second(4)
+        with pytest.raises(RateLimitError):
+            first(1)
+        other(10)
+    with found.hold("alice") as again:
+        again(10)
+    assert found.held_bytes == 0 and not found._accounts
+
+
 def test_room_is_bounded_over_all_callers_and_given_back() -> None:
-    found = Intake(10)
-    with found.hold() as first, found.hold() as second:
+    found = Intake(10, 100)
+    with found.hold("a") as first, found.hold("b") as second:
         first(6)
         second(4)
         with pytest.raises(BusyError):
             second(1)
         assert found.held_bytes == 10
     assert found.held_bytes == 0
-    with pytest.raises(BusyError), found.hold() as third:
+    with pytest.raises(BusyError), found.hold("a") as third:
         third(11)
     assert found.held_bytes == 0

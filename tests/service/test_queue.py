@@ -48,6 +48,35 @@ def test_owners_take_turns() -> None:
     assert [queue.take(anything) for _ in range(4)] == [first[0], second, third, first[1]]
 
 
+def test_principals_take_turns_however_many_owners_they_name() -> None:
+    """Client secrets are free to make: who makes a hundred owners gets no more turns than who has one."""
+    queue = Queue(Limits())
+    many = [ticket(bytes([owner]), principal="mallory") for owner in range(100)]
+    for one in many:
+        queue.add(one)
+    few = [ticket(b"b", principal="bob") for _ in range(3)]
+    for one in few:
+        queue.add(one)
+    taken = [queue.take(anything) for _ in range(6)]
+    assert taken == [many[0], few[0], many[1], few[1], many[2], few[2]]
+
+
+def test_bytes_of_one_principal_are_bounded() -> None:
+    queue = Queue(Limits(queue_bytes=100, principal_bytes=10))
+    queue.admit("alice", 40, 1.0)  # one request alone, whatever its size
+    held = ticket(b"a", body=b"x" * 8)
+    queue.add(held)
+    queue.admit("alice", 2, 1.0)
+    with pytest.raises(RateLimitError):
+        queue.admit("alice", 3, 1.0)
+    queue.admit("bob", 10, 1.0)
+    assert queue.take(anything) is held
+    with pytest.raises(RateLimitError):
+        queue.admit("alice", 3, 1.0)  # it runs, and its bytes are held still
+    queue.leave(held)
+    queue.admit("alice", 3, 1.0)
+
+
 def test_one_lane_waits_without_the_others() -> None:
     queue = Queue(Limits())
     blocked, free = ticket(b"a"), ticket(b"b")

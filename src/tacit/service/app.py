@@ -209,7 +209,7 @@ class _Handlers:
         timeout_ms = _count(request, wire.TIMEOUT_MS, 1, 10**9)
         json_length = _count(request, wire.CONTENT_LENGTH_OF_JSON, 1, 10**12)
         _media(request, (JSON,) if json_length is None else (JSON, BINARY))
-        with self._intake.hold() as take:
+        with self._intake.hold(principal.account) as take:
             body = await _whole(request, limit, take)
             asked = await _decoded(body, json_length)
             work = asyncio.create_task(

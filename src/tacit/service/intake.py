@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from tacit.errors import BusyError, MalformedMessageError, PeerTimeoutError, TooLargeError
+from tacit.errors import BusyError, MalformedMessageError, PeerTimeoutError, RateLimitError, TooLargeError
 
 __all__ = ["Disconnected", "Intake", "pieces"]
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 IDLE_S = 10.0
-"""A body that brings nothing for so long is given up."""
+"""A body that brings nothing for so long is given up. It is also the most by which a body may be ahead of ``PACE``."""
 PACE = 16 << 10
-"""Bytes per second that a body must bring on the whole, once it has had ``IDLE_S``."""
+"""Bytes per second that a body must bring. What came fast at first counts for ``IDLE_S``, not for ever after."""
 
 
 class Disconnected(Exception):  # noqa: N818 - it is no error: nobody is there to be told
@@ -26,27 +27,41 @@ class Disconnected(Exception):  # noqa: N818 - it is no error: nobody is there t
 
 @dataclass
 class Intake:
-    """Bytes of bodies that are in memory at one time. ``capacity_bytes``: most of them."""
+    """Bytes of bodies that are in memory at one time. ``capacity_bytes``: most of them; ``account_bytes``: of one
+    account, a quarter where it is 0."""
 
     capacity_bytes: int
+    account_bytes: int = 0
     held_bytes: int = field(default=0, init=False)
+    _accounts: Counter[str] = field(default_factory=Counter, init=False)
 
     @contextmanager
-    def hold(self) -> Iterator[Callable[[int], None]]:
-        """Room for one body, given back at the end. What it gives takes more bytes, or raises ``BusyError``."""
-        taken = 0
+    def hold(self, account: str) -> Iterator[Callable[[int], None]]:
+        """Room for one body, given back at the end. What it gives takes more bytes, or raises ``RateLimitError`` where
+        this account holds its part, ``BusyError`` where all is held."""
+        taken, most = 0, self.account_bytes or max(1, self.capacity_bytes // 4)
 
         def take(count: int) -> None:
             nonlocal taken
+            if self._accounts[account] + count > most:
+                raise RateLimitError(
+                    "this client has as many bytes on their way as it may",
+                    retry_after_s=1.0,
+                    hint="wait for answers before you send more",
+                )
             if self.held_bytes + count > self.capacity_bytes:
                 raise BusyError("too many large requests at once", retry_after_s=1.0)
             self.held_bytes += count
+            self._accounts[account] += count
             taken += count
 
         try:
             yield take
         finally:
             self.held_bytes -= taken
+            self._accounts[account] -= taken
+            if self._accounts[account] <= 0:
+                del self._accounts[account]
 
 
 async def pieces(receive: Receive, *, declared: str | None, limit: int) -> AsyncIterator[bytes]:
@@ -61,10 +76,10 @@ async def pieces(receive: Receive, *, declared: str | None, limit: int) -> Async
     if declared is not None and int(declared) > limit:
         raise _too_large(limit)
     loop = asyncio.get_running_loop()
-    start, got = loop.time(), 0
+    got, due = 0, loop.time() + IDLE_S
     while True:
         try:
-            async with asyncio.timeout(IDLE_S):
+            async with asyncio.timeout_at(due):
                 message = await receive()
         except TimeoutError:
             raise _slow() from None
@@ -74,12 +89,17 @@ async def pieces(receive: Receive, *, declared: str | None, limit: int) -> Async
         got += len(piece)
         if got > limit:
             raise _too_large(limit)
-        if loop.time() - start > IDLE_S + got / PACE:
+        now = loop.time()
+        due = min(due + len(piece) / PACE, now + IDLE_S)
+        if not message.get("more_body", False):
+            if piece:
+                yield piece
+            return
+        if now > due:
             raise _slow()
         if piece:
             yield piece
-        if not message.get("more_body", False):
-            return
+            due += loop.time() - now  # the time that a piece takes here is not the caller's
 
 
 def _too_large(limit: int) -> TooLargeError:

@@ -263,7 +263,7 @@ async def _listening(
     app = application(
         endpoint,
         log=log,
-        intake=Intake(max(1 << 30, options.request_bytes)),
+        intake=Intake(max(1 << 30, options.request_bytes), max(1 << 28, options.request_bytes)),
         only_local_names=options.tokens is None
         and options.client_ca is None
         and is_loopback(options.listen.host),
