@@ -69,6 +69,9 @@ def test_what_was_not_foreseen_keeps_its_text() -> None:
         (409, b'{"code": "upload-offset", "details": {"offset": "7"}}', errors.OffsetError),
         (409, b'{"code": "upload-offset", "details": {"offset": true}}', errors.OffsetError),
         (409, b'{"code": "upload-offset", "details": 7}', errors.OffsetError),
+        (409, b'{"code": "upload-offset", "details": {"offset": 1' + b"0" * 400 + b"}}", errors.OffsetError),
+        (409, b'{"code": "upload-offset", "details": {"offset": 1e300}}', errors.OffsetError),
+        (409, b'{"code": "upload-offset", "details": {"offset": NaN}}', errors.OffsetError),
     ],
 )
 def test_answers_of_others(status: int, body: bytes, kind: type[errors.TacitError]) -> None:

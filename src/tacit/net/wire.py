@@ -105,6 +105,7 @@ STATUS = {
 FACTS = ("offset", "retry_after_s", "skew_s")
 """Attributes of errors that travel, all numbers."""
 
+MAX_FACT = (1 << 53) - 1
 MAX_TEXT = 500
 MAX_ERROR_BYTES = 1 << 16
 FALLBACK = {
@@ -211,7 +212,8 @@ def _facts(details: object, headers: Mapping[str, str]) -> dict[str, float | int
     facts: dict[str, float | int] = {}
     for name in FACTS:
         value = given.get(name)
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        # Compared before anything else: an integer of JSON may be larger than every float.
+        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_FACT:
             facts[name] = value
     waiting = headers.get(RETRY_AFTER.lower(), "")
     if waiting.isascii() and waiting.isdigit() and len(waiting) < 7:
