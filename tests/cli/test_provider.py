@@ -118,6 +118,28 @@ def test_keys_are_listed_and_removed(run: Tacit, server: Scripted, home: pathlib
     assert not list(home.glob("*.key")) and not list(home.glob("*.evaluation"))
 
 
+def test_a_file_that_is_no_key_any_more_is_shown_and_can_be_removed(
+    run: Tacit, server: Scripted, home: pathlib.Path
+) -> None:
+    run("predict", url(server), "new.csv")
+    (path,) = home.glob("*.key")
+    broken, exposed = path.with_name("broken.key"), path.with_name("exposed.key")
+    broken.write_bytes(b"damage")
+    broken.chmod(0o600)
+    exposed.write_bytes(path.read_bytes())
+    exposed.chmod(0o644)
+    found = json.loads(run("keys", "list", "--json").out)
+    assert [key["name"] for key in found["keys"]] == [path.stem]
+    assert [key["name"] for key in found["damaged"]] == ["broken", "exposed"]
+    shown = run("keys", "list").out
+    assert "broken cannot be used" in shown and "open to others" in shown and path.stem[:20] in shown
+    assert run("keys", "new", url(server)).status == 0
+    assert run("keys", "remove", "exposed", "--json").status == 0
+    assert run("keys", "remove", "broken").status == 0
+    assert len(list(home.glob("*.key"))) == 1
+    assert run("predict", url(server), "new.csv").status == 0
+
+
 def test_a_passphrase_seals_and_is_asked_for(
     run: Tacit, server: Scripted, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -157,9 +157,16 @@ def test_a_damaged_key_of_another_place_disturbs_nobody(tmp_path: pathlib.Path) 
     ring = Keyring(tmp_path / "keys")
     entry = save(ring)
     save(ring, model="other").path.write_bytes(b"damage")
+    save(ring, model=f"{MODEL}-ckks").path.write_bytes(b"damage")
     assert ring.entries(URL, MODEL) == [entry]
     with pytest.raises(KeyFileError):
         ring.entries()
+    found = ring.survey()
+    assert found.entries == [entry]
+    assert len(found.damaged) == 2
+    for one in found.damaged:
+        ring.discard(one.path)
+    assert ring.entries() == [entry]
 
 
 def test_keys_of_several_plans_and_what_removing_removes(tmp_path: pathlib.Path) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from tacit.cli import connection, dev_cert, output, token
 from tacit.cli.connection import Connection
@@ -27,12 +28,22 @@ def list_keys(
 ) -> None:
     """Show the keys of this user: for which provider, model and plan, and how large. No secret is read."""
     ring = Keyring(keyring)
-    entries = ring.entries()
+    found = ring.survey()
+    entries = found.entries
     if json:
-        output.document({"folder": ring.folder, "keys": [described(entry) for entry in entries]})
+        damaged = [
+            {"name": one.name, "file": one.path, "error": str(one.error), "hint": one.error.hint}
+            for one in found.damaged
+        ]
+        output.document(
+            {"folder": ring.folder, "keys": [described(entry) for entry in entries], "damaged": damaged}
+        )
         return
+    for one in found.damaged:
+        output.show(Text(f"{one.name} cannot be used: {one.error}; {one.error.hint or 'remove it'}"))
     if not entries:
-        output.show(f"no keys in {ring.folder}")
+        if not found.damaged:
+            output.show(f"no keys in {ring.folder}")
         return
     view = Table(box=None, header_style="bold", pad_edge=False)
     for title in ("name", "for", "plan", "made", "sealed", "size"):
@@ -58,12 +69,20 @@ def remove_keys(
     """Delete a key for ever. The next prediction makes another one, and trusts the plans of then if no key is
     left."""
     ring = Keyring(keyring)
-    found = [entry for entry in ring.entries() if entry.name == name]
-    if not found:
+    kept = ring.survey()
+    found = [entry for entry in kept.entries if entry.name == name]
+    damaged = [one for one in kept.damaged if one.name == name]
+    if not found and not damaged:
         raise InvalidParameterError(f"no key has the name `{name}`", hint="`tacit keys list` shows the names")
-    ring.remove(found[0])
+    removed: dict[str, object]
+    if found:
+        ring.remove(found[0])
+        removed = described(found[0])
+    else:
+        ring.discard(damaged[0].path)
+        removed = {"name": name, "file": damaged[0].path}
     if json:
-        output.document({"removed": described(found[0])})
+        output.document({"removed": removed})
     else:
         output.show(f"removed {name}")
 
@@ -73,7 +92,7 @@ def new_keys(
     url: Annotated[str, typer.Argument(help="https://HOST:PORT/MODEL", show_default=False)],
     rows: Annotated[int, typer.Option(help="Rows that the key's plan should take at a time.")] = 1,
     plan: Annotated[
-        str | None, typer.Option(help="Id of the only plan to trust, at least 12 digits.", show_default=False)
+        str | None, typer.Option(help="Id of the only plan to trust, at least 32 digits.", show_default=False)
     ] = None,
     measured: Annotated[
         bool, typer.Option("--measured", help="Take a plan whose bound is measured and not proven.")
@@ -105,7 +124,7 @@ def new_keys(
     ):
         name = remote.new_keys(rows)
         trusted = remote.trusted_plans()
-        entry = next(entry for entry in remote.keyring.entries() if entry.name == name)
+        entry = next(entry for entry in remote.keyring.survey().entries if entry.name == name)
     if json:
         output.document({"key": described(entry), "trusted_plans": trusted})
         return

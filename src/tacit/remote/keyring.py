@@ -13,6 +13,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import re
 import secrets
 import stat
 import time
@@ -26,7 +27,7 @@ import cbor2
 from tacit.backends.ckks.envelope import open_envelope, seal
 from tacit.errors import KeyFileError, TacitError, UsageError
 
-__all__ = ["Entry", "Keyring", "Secrets", "keyring_folder"]
+__all__ = ["Damaged", "Entry", "Keyring", "Secrets", "Survey", "keyring_folder"]
 
 FORMAT = 1
 SUFFIX, EVALUATION_SUFFIX = ".key", ".evaluation"
@@ -80,6 +81,26 @@ class Entry:
         }
 
 
+@dataclass(frozen=True)
+class Damaged:
+    """A key file that cannot be used, and why."""
+
+    path: Path
+    error: KeyFileError
+
+    @property
+    def name(self) -> str:
+        return self.path.name.removesuffix(SUFFIX)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The keys of a folder, the newest first, and the files that are none any more."""
+
+    entries: list[Entry]
+    damaged: list[Damaged]
+
+
 def keyring_folder() -> Path:
     """``tacit/keys`` in the user's folder for configuration. Raises ``UsageError`` where the user has none."""
     config = os.environ.get("XDG_CONFIG_HOME", "")
@@ -110,15 +131,32 @@ class Keyring:
 
     def entries(self, url: str | None = None, model: str | None = None) -> list[Entry]:
         """What lies in the folder, of one provider and model if they are given; the newest first."""
+        found = self.survey(url, model)
+        if found.damaged:
+            raise found.damaged[0].error
+        return found.entries
+
+    def survey(self, url: str | None = None, model: str | None = None) -> Survey:
+        """What lies in the folder like `entries`, with the files that cannot be used beside it.
+
+        For lists and to clean up. What may be trusted is asked of `entries`: a file that is not read could
+        hold a pin.
+        """
         if not self.folder.is_dir():
-            return []
+            return Survey([], [])
         self._check_folder()
         # Only files of the place that is asked for are read: a damaged key of another one is no reason to fail.
-        start = "" if url is None or model is None else f"{_place(url, model)}-"
-        paths = [path for path in sorted(self.folder.glob(f"*{SUFFIX}")) if path.name.startswith(start)]
-        found = [self.read(path)[0] for path in paths]
+        form = _name_form(url, model)
+        found, damaged = [], []
+        for path in sorted(self.folder.glob(f"*{SUFFIX}")):
+            if not form.fullmatch(path.name):
+                continue
+            try:
+                found.append(self.read(path)[0])
+            except KeyFileError as error:
+                damaged.append(Damaged(path, error))
         wanted = [e for e in found if url in (None, e.url) and model in (None, e.model)]
-        return sorted(wanted, key=lambda entry: -entry.created)
+        return Survey(sorted(wanted, key=lambda entry: -entry.created), damaged)
 
     def read(self, path: Path) -> tuple[Entry, dict[str, Any]]:
         """The facts of a file and its other fields, secrets still sealed if they are."""
@@ -221,8 +259,15 @@ class Keyring:
 
     def remove(self, entry: Entry) -> None:
         """Deletes a key and its evaluation keys. Whatever was encrypted under it can never be read again."""
-        entry.path.unlink(missing_ok=True)
-        self.evaluation_path(entry).unlink(missing_ok=True)
+        self.discard(entry.path)
+        self.discard(self.evaluation_path(entry))
+
+    def discard(self, path: Path) -> None:
+        """Deletes a file of this folder, whatever is in it. Raises ``KeyFileError`` where that may not be."""
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise KeyFileError(f"cannot remove `{path}`: {_reason(error)}") from None
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -259,10 +304,22 @@ class Keyring:
         return None
 
 
-def _place(url: str, model: str) -> str:
+def _host(url: str) -> str:
     place = url.partition("://")[2]
-    readable = "".join(letter if letter.isalnum() or letter in ".-" else "-" for letter in place)
-    return f"{readable[:60]}-{model[:60]}"
+    return "".join(letter if letter.isalnum() or letter in ".-" else "-" for letter in place)[:60]
+
+
+def _place(url: str, model: str) -> str:
+    return f"{_host(url)}-{model[:60]}"
+
+
+def _name_form(url: str | None, model: str | None) -> re.Pattern[str]:
+    """Names that files of a provider, or of one of its models, have."""
+    if url is None:
+        return re.compile(".*", re.DOTALL)
+    if model is None:
+        return re.compile(re.escape(_host(url)) + "-.*", re.DOTALL)
+    return re.compile(re.escape(_place(url, model)) + "-[0-9a-f]{8}" + re.escape(SUFFIX))
 
 
 def _stem(url: str, model: str, plan: str) -> str:
