@@ -69,6 +69,8 @@ class Scripted(ThreadingHTTPServer):
             "parameters": {"tacit_protection": "ckks"},
         }
         self.models = [MODEL]
+        self.name = MODEL  # under which the plans are served
+        self.in_the_clear: set[str] = set()  # names of models that are served without protection
         self.delay_s = 0.0
         self.token = ""
         self.clock_s = 0.0  # by which the provider's clock is wrong
@@ -150,14 +152,16 @@ class Handler(BaseHTTPRequestHandler):
             )
         if path.startswith("/v2/keys/"):
             return self.route_keys(path.rpartition("/")[2])
-        if path == f"/v2/models/{MODEL}":
+        if path == f"/v2/models/{server.name}":
             return self.reply(json.dumps(server.metadata).encode())
-        if path == f"/v2/models/{MODEL}/plans":
+        if path.rpartition("/")[2] in server.in_the_clear:
+            return self.reply(b'{"parameters": {"tacit_protection": "clear"}}')
+        if path == f"/v2/models/{server.name}/plans":
             return self.reply(json.dumps({"plans": server.rows()}).encode())
-        if path.startswith(f"/v2/models/{MODEL}/plans/"):
+        if path.startswith(f"/v2/models/{server.name}/plans/"):
             plan = server.plans[path.rpartition("/")[2]].public_plan()
             return self.reply(server.change_plan(plan))
-        if path == f"/v2/models/{MODEL}/infer":
+        if path == f"/v2/models/{server.name}/infer":
             return self.infer(body)
         raise NotServedError("nothing is there")
 
@@ -214,13 +218,13 @@ class Handler(BaseHTTPRequestHandler):
         request = InferRequest.decode(body, int(self.headers[wire.CONTENT_LENGTH_OF_JSON]))
         client = read_client_header(self.headers[wire.CLIENT])
         sealed = request.inputs[0].elements()[0]
-        opened = open_request(sealed, client=client, model=MODEL)
+        opened = open_request(sealed, client=client, model=server.name)
         if (client, opened.key.hex()) not in server.complete:
             raise MissingKeyError("the keys of this request are not here")
         response = server.change_response(server.plans[opened.plan.hex()].run(bytes(opened.body)))
         answer = seal_response(response, client=client, request=opened, now_ms=opened.sent_at_ms)
         tensor = Tensor.of_bytes("response", [server.change_answer(answer)])
-        parts, length = InferResponse(model=MODEL, version="1", outputs=(tensor,)).encode()
+        parts, length = InferResponse(model=server.name, version="1", outputs=(tensor,)).encode()
         self.reply(b"".join(parts), 200, {wire.CONTENT_LENGTH_OF_JSON: str(length)})
 
 

@@ -21,6 +21,7 @@ from tacit.errors import (
     DataError,
     DataRangeError,
     InvalidParameterError,
+    KeyFileError,
     MalformedMessageError,
     MissingKeyError,
     NotServedError,
@@ -32,6 +33,7 @@ from tacit.errors import (
     PlanRefusedError,
     PrecisionError,
     ShapeError,
+    TacitError,
     UsageError,
     WorkerLostError,
 )
@@ -338,16 +340,130 @@ def test_a_changed_plan_is_refused_until_it_is_accepted(
     assert server.count("DELETE", "keys") == 1
 
 
+@pytest.fixture(scope="module")
+def another() -> dict[str, Provider]:
+    """Plans of another model, by their ids."""
+    made = tacit.Provider.from_model(
+        LogisticRegression().fit(X, X[:, 0] > 0), calibration=X, check=0, batch=1
+    )
+    provider = Provider(made.to_bytes())
+    return {tacit.PublicPlan.from_bytes(provider.public_plan()).plan_id: provider}
+
+
+def test_a_renamed_model_is_not_trusted_on_first_use(
+    server: Scripted, ring: pathlib.Path, another: dict[str, Provider]
+) -> None:
+    """The provider says that what was encrypted is clear now, and has another plan under another name."""
+    with connect(server, ring) as remote:
+        remote.predict(X[:1])
+    server.in_the_clear, server.name, honest, server.plans = {MODEL}, f"{MODEL}-ckks", server.plans, another
+    with connect(server, ring) as remote, pytest.raises(PlanChangedError):
+        remote.predict(X[:1])
+    assert len(list(ring.glob("*.key"))) == 1, "no key was made for it"
+    assert server.count("POST", "infer") == 1
+    server.plans = honest
+    with connect(server, ring) as remote:
+        remote.predict(X[:1])  # the plan that is trusted, wherever it is
+    server.plans = another
+    with connect(server, ring) as remote:
+        remote.new_keys()
+    with connect(server, ring) as remote:
+        assert remote.predict(X[:1]).report.plan_id in another
+    assert len(list(ring.glob("*.key"))) == 1
+
+
+def test_the_name_that_was_typed_counts_in_the_other_direction_too(
+    server: Scripted, ring: pathlib.Path, another: dict[str, Provider]
+) -> None:
+    server.in_the_clear, server.name = {MODEL}, f"{MODEL}-ckks"
+    with connect(server, ring) as remote:
+        remote.predict(X[:1])
+    server.in_the_clear, server.name, server.plans = set(), MODEL, another
+    with connect(server, ring) as remote, pytest.raises(PlanChangedError):
+        remote.predict(X[:1])
+    assert server.count("POST", "infer") == 1
+
+
+@pytest.mark.parametrize("typed", ["", f"/{MODEL}"])
+def test_the_only_model_cannot_change_its_name_unseen(
+    server: Scripted, ring: pathlib.Path, another: dict[str, Provider], typed: str
+) -> None:
+    with tacit.connect(f"{server.url}{typed}", keyring=ring, threads=1) as remote:
+        remote.predict(X[:1])
+    server.models, server.name, server.plans = ["prognosis"], "prognosis", another
+    with tacit.connect(server.url, keyring=ring, threads=1) as remote:
+        with pytest.raises(PlanChangedError, match="changed"):
+            remote.predict(X[:1])
+        remote.new_keys()
+    with tacit.connect(server.url, keyring=ring, threads=1) as remote:
+        assert remote.predict(X[:1]).report.plan_id in another
+
+
+def test_the_provider_sees_nothing_of_what_decrypts(
+    server: Scripted, ring: pathlib.Path, bundles: tuple[bytes, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight requests, the second answer spoiled: all eight are asked before one is opened, and none again."""
+    latency = Compiled.from_bytes(bundles[0]).public.plan_id
+    asked: list[int] = []
+    real = tacit.Owner.decrypt
+
+    def seen(owner: Any, *given: Any, **named: Any) -> Any:
+        asked.append(server.count("POST", "infer"))
+        return real(owner, *given, **named)
+
+    def spoil(response: bytes) -> bytes:
+        return response if server.count("POST", "infer") != 2 else response[: len(response) // 2]
+
+    monkeypatch.setattr(tacit.Owner, "decrypt", seen)
+    server.change_response = spoil
+    with connect(server, ring, plan=latency) as remote, pytest.raises(TacitError):
+        remote.predict(X[:8])
+    assert asked and set(asked) == {8}
+    assert server.count("POST", "infer") == 8
+
+
+def test_answers_that_wait_may_lie_on_the_disk(
+    server: Scripted, ring: pathlib.Path, bundles: tuple[bytes, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tacit.remote.arrivals.IN_MEMORY_BYTES", 1)
+    with connect(server, ring, plan=Compiled.from_bytes(bundles[0]).public.plan_id) as remote:
+        assert remote.predict(X[:3]).shape == (3, 2)
+
+
+@pytest.mark.parametrize("name", ["a/../../v2", "\x1b[2J", "", "..", "x" * 300, 7, None, ["a"]])
+def test_names_that_no_address_may_hold_are_refused(server: Scripted, ring: pathlib.Path, name: Any) -> None:
+    server.models = [name]
+    with pytest.raises(MalformedMessageError) as caught:
+        tacit.connect(server.url, keyring=ring)
+    assert "\x1b" not in str(caught.value)
+
+
+def test_a_damaged_key_of_this_model_stops_all_but_new_keys(server: Scripted, ring: pathlib.Path) -> None:
+    """It could hold the pin, so it is no reason to trust anew without a word."""
+    with connect(server, ring) as remote:
+        remote.predict(X[:1])
+    (path,) = ring.glob("*.key")
+    path.write_bytes(b"damage")
+    path.rename(path.with_name(path.name[:-12] + "00000000.key"))
+    with connect(server, ring) as remote, pytest.raises(KeyFileError, match="damaged"):
+        remote.predict(X[:1])
+    with connect(server, ring) as remote:
+        remote.new_keys()
+    with connect(server, ring) as remote:
+        remote.predict(X[:1])
+    assert len(list(ring.glob("*.key"))) == 1
+
+
 def test_a_plan_named_by_its_id_is_the_only_one_trusted(
     server: Scripted, ring: pathlib.Path, bundles: tuple[bytes, bytes]
 ) -> None:
     wanted = Compiled.from_bytes(bundles[0]).public.plan_id
-    with connect(server, ring, plan=wanted[:12]) as remote:
+    with connect(server, ring, plan=wanted[:32]) as remote:
         assert remote.predict(X).report.plan_id == wanted
         assert remote.trusted_plans() == (wanted,)
-    with connect(server, ring, plan="0" * 12) as remote, pytest.raises(NotServedError):
+    with connect(server, ring, plan="0" * 32) as remote, pytest.raises(NotServedError):
         remote.predict(X)
-    for bad in ("abc", "G" * 12, wanted.upper()):
+    for bad in ("abc", "G" * 32, wanted[:31], wanted.upper()):
         with connect(server, ring, plan=bad) as remote, pytest.raises(InvalidParameterError):
             remote.predict(X)
 

@@ -77,7 +77,7 @@ def command(
     plan: Annotated[
         str | None,
         typer.Option(
-            help="At a provider: id of the only plan to trust, at least 12 digits.", show_default=False
+            help="At a provider: id of the only plan to trust, at least 32 digits.", show_default=False
         ),
     ] = None,
     token_file: connection.TokenFile = None,

@@ -28,7 +28,9 @@ from tacit.errors import (
     UsageError,
 )
 from tacit.net import wire
-from tacit.remote.address import Address, read_address
+from tacit.remote import pins
+from tacit.remote.address import MODEL_FORM, Address, read_address
+from tacit.remote.arrivals import Arrivals
 from tacit.remote.audit import MAX_KEY_BYTES, audit, trusted
 from tacit.remote.custody import Held, obtain
 from tacit.remote.exchange import exchange
@@ -74,7 +76,7 @@ def connect(
     that the provider's certificate must be of, besides those of the system. ``keyring``: folder of key files,
     by default ``~/.config/tacit/keys``; ``passphrase`` seals them. ``max_error``: largest promised error that
     will do; ``measured``: whether a bound that is measured and not proven will. ``plan``: id of the only plan
-    that is trusted (at least 12 digits); else the plans that the provider offers when the first key is made
+    that is trusted (at least 32 digits); else the plans that the provider offers when the first key is made
     are trusted from then on. ``protection``: ``"clear"`` asks for a model that sees samples and answers.
     ``timeout_s``: for one request with its repetitions.
 
@@ -245,12 +247,17 @@ class Remote:
         return self._plan_for(rows)
 
     def trusted_plans(self) -> tuple[str, ...]:
-        """Ids of the plans that were trusted when the newest key for this model was made; none before the
-        first key."""
+        """Ids of the plans that were trusted when the newest key for this model was made, by whatever name the
+        provider calls it now; none before the first key."""
         with self._lock:
             if not self._pinned:
-                entries = self.keyring.entries(self.address.origin, self.model)
-                self._pinned = entries[0].offer if entries else ()
+                self._pinned = pins.pinned(
+                    self.keyring,
+                    self.address.origin,
+                    typed=self.address.model,
+                    model=self.model,
+                    protection=self.protection,
+                )
             return self._pinned
 
     def new_keys(self, rows: int = 1) -> str:
@@ -258,10 +265,11 @@ class Remote:
         this model.
 
         The name of the new key. Keys that the provider has of before are deleted there, as far as it still
-        has them.
+        has them. Key files of this model that cannot be read any more are removed too.
         """
         session = self._open()
-        old = self.keyring.entries(self.address.origin, self.model)
+        typed = self.address.model or self.model
+        old = pins.replaced(self.keyring, self.address.origin, typed=typed, model=self.model)
         known = [(entry.keys_sha256, client) for entry in old if (client := self._client(entry)) is not None]
         with self._lock:
             self._held.clear()
@@ -271,6 +279,9 @@ class Remote:
         for entry in old:
             if entry.path != held.entry.path:
                 self.keyring.remove(entry)
+        for name in {typed, self.model}:
+            for damaged in self.keyring.survey(self.address.origin, name).damaged:
+                self.keyring.discard(damaged.path)
         for digest, client in known:
             if digest != held.digest:
                 delete_keys(session, digest, client=client, timeout_s=self._timeout_s)
@@ -423,18 +434,20 @@ class Remote:
             self._deliver(session, held)
             seconds = {"keys": time.perf_counter() - began, **seconds}
         chunks = list(held.owner.batches(samples))
-        parts: list[Answer] = []
         up = down = 0
-        done = 0
-        for response, sent, spent, encrypting in self._responses(session, held, chunks):
+        with Arrivals() as arrivals:
+            for place, (response, sent, spent, encrypting) in enumerate(
+                self._responses(session, held, chunks), start=1
+            ):
+                arrivals.add(response)
+                seconds["encrypt"] += encrypting
+                seconds["server"] += spent
+                up, down = up + sent, down + len(response)
+                self._progress("predict", place / len(chunks))
+            # Nothing is sent from here on: what the provider sees does not depend on what an answer holds.
             start = time.perf_counter()
-            part = held.owner.decrypt(response, strict=strict)
-            parts.append(part)
-            seconds["encrypt"] += encrypting
-            seconds["server"] += spent
+            parts = [held.owner.decrypt(response, strict=strict) for response in arrivals]
             seconds["decrypt"] += time.perf_counter() - start
-            up, down, done = up + sent, down + len(response), done + len(part)
-            self._progress("predict", done / len(samples))
         within_bound = np.concatenate([part.within_bound for part in parts])
         first = parts[0]
         labels = None
@@ -509,12 +522,15 @@ def beside(task: Callable[[], Result]) -> Future[Result]:
 
 
 def index_names(body: bytes) -> list[str]:
-    """Names of the models that are ready, from the answer of the repository index. Raises
-    ``MalformedMessageError``."""
+    """Names of the models that are ready, from the answer of the repository index: such as an address may
+    hold. Raises ``MalformedMessageError``."""
     import json
 
     try:
         rows = json.loads(body)
-        return sorted({row["name"] for row in rows if row.get("state") in ("READY", None)})
+        names = sorted({row["name"] for row in rows if row.get("state") in ("READY", None)})
+        if all(MODEL_FORM.fullmatch(name) for name in names):
+            return names
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise MalformedMessageError("the provider's list of models is not valid") from None
+        pass
+    raise MalformedMessageError("the provider's list of models is not valid")

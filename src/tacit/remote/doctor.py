@@ -27,6 +27,7 @@ from tacit.errors import (
 )
 from tacit.net import tls, wire
 from tacit.planner.cost import format_bytes, format_seconds
+from tacit.remote import pins
 from tacit.remote.address import Address, read_address
 from tacit.remote.audit import MAX_KEY_BYTES, audit, trusted
 from tacit.remote.connect import index_names
@@ -298,8 +299,9 @@ class _Visit:
 
     def read_plan(self) -> str:
         offers = read_offers(json_of(self.ask("GET", "plans")))
-        entries = self.ring.entries(self.address.origin, self.model)
-        pinned = entries[0].offer if entries else ()
+        pinned = pins.pinned(
+            self.ring, self.address.origin, typed=self.address.model, model=self.model, protection="ckks"
+        )
         self.offer = trusted([offer.plan_id for offer in offers], pinned, place=str(self.address))
         chosen = choose([offer for offer in offers if offer.plan_id in self.offer], 1)
         reply = self.ask("GET", "plan", limit=MAX_PLAN_BYTES, plan_id=chosen.plan_id)

@@ -16,7 +16,7 @@ BYTES_PER_SECOND = 125e6
 """Of the network that plans are compared on: 1 Gbit/s."""
 MAX_OFFERS = 64
 PLAN_FORM = re.compile(r"[0-9a-f]{64}")
-PREFIX_FORM = re.compile(r"[0-9a-f]{12,64}")
+PREFIX_FORM = re.compile(r"[0-9a-f]{32,64}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +62,15 @@ def choose(offers: Sequence[Offer], rows: int) -> Offer:
 
 
 def named(offers: Sequence[Offer], plan: str) -> Offer:
-    """The offer whose id begins with ``plan``, at least 12 hexadecimal digits."""
+    """The offer whose id begins with ``plan``, at least 32 hexadecimal digits.
+
+    Fewer could be met by trying plans.
+    """
     if not isinstance(plan, str) or not PREFIX_FORM.fullmatch(plan):
-        raise InvalidParameterError("a plan is named by at least 12 hexadecimal digits, in lower case")
+        raise InvalidParameterError(
+            "a plan is named by at least 32 hexadecimal digits of its id, in lower case",
+            hint="who provides the model can tell the whole id, and `tacit keys list --json` shows those in use",
+        )
     found = [offer for offer in offers if offer.plan_id.startswith(plan)]
     if len(found) != 1:
         raise NotServedError(
