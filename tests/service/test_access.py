@@ -13,7 +13,7 @@ from cryptography.x509 import load_pem_x509_certificate
 
 from tacit.errors import AccessDeniedError, BusyError, DataError, InvalidParameterError, RateLimitError
 from tacit.service.access import Access, Principal, owner_of
-from tacit.service.exposure import check_exposure, is_local_host
+from tacit.service.exposure import check_exposure, is_local_host, is_local_page
 from tacit.service.rate import RateLimiter, Rates
 from tacit.service.tokens import TokenFile, add_token, new_token, token_line
 from tests.net.authority import Authority
@@ -359,3 +359,23 @@ def test_what_a_server_needs_to_listen(host: str, given: str, words: str | None)
 )
 def test_names_of_this_machine(header: str, local: bool) -> None:
     assert is_local_host(header) is local
+
+
+@pytest.mark.parametrize(
+    ("headers", "local"),
+    [
+        ({}, True),
+        ({"origin": "https://localhost:8443", "sec-fetch-site": "same-origin"}, True),
+        ({"origin": "https://[::1]:8443"}, True),
+        ({"sec-fetch-site": "none"}, True),
+        ({"sec-fetch-site": "same-site"}, True),
+        ({"origin": "https://evil.example"}, False),
+        ({"origin": "https://localhost.evil.example"}, False),
+        ({"origin": "null"}, False),
+        ({"origin": ""}, False),
+        ({"sec-fetch-site": "cross-site"}, False),
+        ({"origin": "https://localhost", "sec-fetch-site": "Cross-Site"}, False),
+    ],
+)
+def test_pages_of_this_machine(headers: dict[str, str], local: bool) -> None:
+    assert is_local_page(headers) is local

@@ -76,6 +76,28 @@ def test_protections_have_names_of_their_own(tmp_path: Path) -> None:
     assert found.find("risk").prices["plans"][0]["protection"] == "clear"
 
 
+def test_a_name_that_two_would_have_is_that_of_one(tmp_path: Path) -> None:
+    """`risk-clear` is a model, and `risk` under `clear` would have the same name: it waits until the name is free."""
+    models = tmp_path / "models"
+    models.mkdir()
+    write_model(models, "risk")
+    write_package(models, "risk")
+    first = write_package(models, "risk-clear")
+    host = Host()
+    found = catalog(models, host=host, folder=tmp_path, protections=("ckks", "clear"))
+    refreshed(found)
+    assert found.find("risk-clear").protection == "ckks"
+    row = {row["name"]: row for row in found.index()}["risk-clear (clear of risk)"]
+    assert row["state"] == "UNAVAILABLE" and "rename" in row["reason"]
+    refreshed(found)
+    assert found.find("risk-clear").protection == "ckks"
+    first.unlink()
+    refreshed(found)
+    assert found.find("risk-clear").protection == "clear"
+    assert "risk-clear (clear of risk)" not in {row["name"] for row in found.index()}
+    assert any(name.startswith("clear-") for name in host.programs)
+
+
 @pytest.mark.parametrize("protections", [(), ("mpc",), ("ckks", "ckks")])
 def test_protections_that_are_none(tmp_path: Path, protections: tuple[str, ...]) -> None:
     with pytest.raises(InvalidParameterError):

@@ -260,6 +260,20 @@ def test_request_ids_that_are_none_are_replaced(http: httpx.Client, given: str) 
     assert len(answer.headers["x-request-id"]) == 32
 
 
+@pytest.mark.parametrize("headers", [{"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}])
+def test_a_web_page_elsewhere_makes_an_open_server_compute_nothing(
+    http: httpx.Client, headers: dict[str, str]
+) -> None:
+    """A page may send a body without a content type to any address that the browser reaches."""
+    body = b'{"inputs": [{"name": "X", "datatype": "FP32", "shape": [1, 4], "data": [1, 2, 3, 4]}]}'
+    path = "/v2/models/risk-clear/infer"
+    assert http.post(path, content=body).json().get("code") != "access-denied"
+    refused = http.post(path, content=body, headers=headers)
+    assert (refused.status_code, refused.json()["code"]) == (401, "access-denied")
+    own = {"Origin": str(http.base_url).rstrip("/"), "Sec-Fetch-Site": "same-origin"}
+    assert http.get("/v2", headers=own).status_code == 200
+
+
 def test_clear_in_json_and_binary(http: httpx.Client) -> None:
     samples = data()[:3].astype(np.float32)
     expected = estimator().predict_proba(samples)

@@ -25,6 +25,8 @@ from tacit.errors import (
     QuotaError,
     StoreFullError,
 )
+from tacit.service.holdings import Entry
+from tacit.service.key_files import KeyFiles
 from tacit.service.store import Store, StoreLimits
 
 OWNER, OTHER = "a" * 64, "b" * 64
@@ -429,6 +431,49 @@ def test_a_full_disk_loses_nothing(folder: pathlib.Path, monkeypatch: pytest.Mon
         assert (read(store, kept), read(store, digest_of(data))) == (old, data)
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_two_first_pieces_at_once(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch, fails: bool) -> None:
+    """The second comes while the files of the first are made: it waits, and ends in an error of ours if at all."""
+    data, making, go_on = os.urandom(100), threading.Event(), threading.Event()
+    create = KeyFiles.create
+
+    def slowly(files: KeyFiles, entry: Entry) -> None:
+        making.set()
+        assert go_on.wait(10)
+        if fails:
+            raise StoreFullError("no room")
+        create(files, entry)
+
+    monkeypatch.setattr(KeyFiles, "create", slowly)
+    found: list[object] = []
+
+    def send_first() -> None:
+        try:
+            with begin(store, data) as part:
+                part.write(data)
+            found.append("done")
+        except Exception as error:
+            found.append(error)
+
+    with Store(folder, LIMITS) as store:
+        threads = [threading.Thread(target=send_first) for _ in range(2)]
+        threads[0].start()
+        assert making.wait(10)
+        threads[1].start()
+        time.sleep(0.1)
+        assert found == []
+        go_on.set()
+        for thread in threads:
+            thread.join(10)
+        assert len(found) == 2
+        if fails:
+            assert {type(one) for one in found} <= {StoreFullError, MissingKeyError}
+            assert store.totals()["count"] == 0 and files(folder) == []
+        else:
+            assert "done" in found and {type(one) for one in found} <= {str, OffsetError}
+            assert store.state(OWNER, digest_of(data)).offset == len(data)
+
+
 def test_an_upload_that_would_fill_the_disk_does_not_begin(folder: pathlib.Path) -> None:
     with Store(folder, StoreLimits(free_bytes=1 << 60)) as store:
         with pytest.raises(StoreFullError, match="nearly full"):
@@ -491,6 +536,8 @@ def test_lower_limits_after_a_restart(folder: pathlib.Path) -> None:
 
 CRASH = """
 import hashlib, random, sys
+from tacit.service.key_files import KeyFiles
+from tacit.service.holdings import Entry
 from tacit.service.store import Store, StoreLimits
 folder, seed = sys.argv[1], int(sys.argv[2])
 store = Store(folder, StoreLimits(free_bytes=0))

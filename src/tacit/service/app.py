@@ -31,7 +31,7 @@ from tacit.net.tensors import InferRequest, InferResponse
 from tacit.service import page, peer, tracing
 from tacit.service.calls import CALLS
 from tacit.service.endpoint import Endpoint
-from tacit.service.exposure import is_local_host
+from tacit.service.exposure import is_local_host, is_local_page
 from tacit.service.intake import Disconnected, Intake, pieces
 from tacit.service.keys import Keys
 from tacit.service.log import Log
@@ -51,7 +51,8 @@ SAFE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 def application(
     endpoint: Endpoint, *, log: Log, intake: Intake | None = None, only_local_names: bool = False
 ) -> ASGIApp:
-    """The application. ``intake``: room for bodies that are being read. ``only_local_names``: see ``is_local_host``."""
+    """The application. ``intake``: room for bodies that are being read. ``only_local_names``: see ``is_local_host``
+    and ``is_local_page``."""
     handlers = _Handlers(endpoint, intake or Intake(1 << 30), only_local_names)
     routes = [
         Route(call.path, getattr(handlers, call.name), methods=[call.method], name=call.name)
@@ -267,6 +268,11 @@ class _Handlers:
             raise AccessDeniedError(
                 "this server answers only to names of this machine",
                 hint="use `localhost` or 127.0.0.1; with `--tokens` a server answers to any name",
+            )
+        if self._only_local_names and not is_local_page(request.state.headers):
+            raise AccessDeniedError(
+                "this server answers no web page of another machine",
+                hint="open the page from this machine; with `--tokens` a server answers whoever has a token",
             )
         address = request.client.host if request.client else ""
         certificate = request.scope["state"].get(peer.KEY)

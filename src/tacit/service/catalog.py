@@ -124,6 +124,8 @@ class _Entry:
     reason: str = ""
     loading: bool = False
     versions: int = 0
+    taken: str = ""
+    """The name that it would have, where another has it."""
 
 
 class Catalog:
@@ -191,9 +193,6 @@ class Catalog:
             rows.append({"name": name, "version": version, "state": state, "reason": entry.reason})
         return rows
 
-    def is_loading(self) -> bool:
-        return any(entry.loading for entry in self._entries.values())
-
     async def refresh(self, *, settled: bool = False) -> None:
         """Looks at the files and takes over what is new, changed or gone. ``settled``: leaves files alone that are
         younger than a second."""
@@ -247,14 +246,26 @@ class Catalog:
     def _named(self, name: str, protection: str) -> str:
         return name if protection == self._protections[0] else f"{name}-{protection}"
 
-    def _entry(self, name: str, protection: str) -> _Entry:
-        entry = _Entry(source=name, protection=protection)
-        return self._entries.setdefault(self._named(name, protection), entry)
+    def _entry(self, source: str, protection: str) -> _Entry:
+        """The entry of a source. Two sources never share one: `a-clear` may be a model, and `a` under `clear`."""
+        name = self._named(source, protection)
+        entry = self._entries.setdefault(name, _Entry(source=source, protection=protection))
+        if (entry.source, entry.protection) == (source, protection):
+            return entry
+        reason = (
+            f"the name `{name}` is that of model `{entry.source}` under `{entry.protection}`: rename one file"
+        )
+        other = _Entry(source=source, protection=protection, reason=reason, taken=name)
+        return self._entries.setdefault(f"{name} ({protection} of {source})", other)
 
     async def _load(self, source: Source, protection: str) -> None:
         """Takes over one model under one protection, or keeps what was served and notes the error."""
         name = self._named(source.name, protection)
         entry = self._entry(source.name, protection)
+        if entry.taken:
+            entry.loading = False
+            self._told(name, f"not loaded: {entry.reason}")
+            return
         try:
             make = self._protected if protection == "ckks" else self._clear
             served = await make(source, name, str(entry.versions + 1))
@@ -273,11 +284,15 @@ class Catalog:
             await self._retire(before.programs)
 
     async def _remove(self, name: str) -> None:
-        for key in [key for key, entry in self._entries.items() if entry.source == name]:
-            gone = self._entries.pop(key).served
+        keys = [key for key, entry in self._entries.items() if entry.source == name]
+        # Whoever waited for one of these names gets it: its files count as new.
+        for key in [key for key, entry in self._entries.items() if entry.taken in keys]:
+            self._stamps.pop(self._entries.pop(key).source, None)
+        for key in keys:
+            entry = self._entries.pop(key, None)
             self._told(key, "removed")
-            if gone is not None:
-                await self._retire(gone.programs)
+            if entry is not None and entry.served is not None:
+                await self._retire(entry.served.programs)
 
     async def _retire(self, programs: Iterable[str]) -> None:
         used = set().union(*(served.programs for served in self.all()))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from tacit.errors import InvalidParameterError
 from tacit.net.development import is_loopback
 
-__all__ = ["check_exposure", "is_local_host"]
+__all__ = ["check_exposure", "is_local_host", "is_local_page"]
 
 
 def check_exposure(
@@ -57,3 +59,17 @@ def is_local_host(header: str) -> bool:
     """
     host, bracket, _ = header.partition("]")
     return is_loopback(host + bracket if bracket else header.rpartition(":")[0] or header)
+
+
+def is_local_page(headers: Mapping[str, str]) -> bool:
+    """Whether a request comes from no web page, or from one of this machine. ``headers``: names in lower case.
+
+    A page elsewhere cannot read what a server on loopback answers, but a browser sends what the page asks for, and the
+    server would compute it. Browsers say where a request comes from and let no page change that: `Origin` with what may
+    do work, `Sec-Fetch-Site` with everything (Fetch Standard, "HTTP-network-or-cache fetch"; Fetch Metadata Request
+    Headers). Other programs send neither.
+    """
+    origin = headers.get("origin")
+    if origin is not None and not is_local_host(origin.partition("://")[2]):
+        return False
+    return headers.get("sec-fetch-site", "none").strip().lower() != "cross-site"

@@ -86,10 +86,13 @@ class Keys:
             model=model,
             plan=plan,
         )
-        with part:
+        try:
             async for block in _blocks(body):
                 await asyncio.to_thread(part.write, block)
             reached = part.offset
+        finally:
+            # It waits for whoever writes or makes the files of this upload, which may be a while on a busy disk.
+            await asyncio.to_thread(part.close)
         if reached < length:
             return reached, False
         with ExitStack() as stack:

@@ -222,17 +222,20 @@ class Store:
                 used_s=self._clock(),
             )
             entry.writer = entry  # nobody may evict it before its files are there
+            entry.lock.acquire()  # nor open them: who finds the entry waits until they are there, or it is gone
             self._holdings.add(entry)
         try:
             self._discard(victims)
-            with entry.lock:
-                if self._files.free_bytes() < length + self._holdings.limits.free_bytes:
-                    raise StoreFullError("the disk of the provider's store of keys is nearly full")
-                self._files.create(entry)
+            if self._files.free_bytes() < length + self._holdings.limits.free_bytes:
+                raise StoreFullError("the disk of the provider's store of keys is nearly full")
+            self._files.create(entry)
         except BaseException:
-            self._take_out([entry])
+            with self._lock:
+                self._holdings.take_out(entry)
+            self._files.remove(entry)
             raise
         finally:
+            entry.lock.release()
             with self._lock:
                 if entry.writer is entry:
                     entry.writer = None
