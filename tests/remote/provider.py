@@ -49,6 +49,7 @@ class Scripted(ThreadingHTTPServer):
         self.seen: list[dict[str, str]] = []
         self.fail: list[TacitError] = []  # errors that the next predictions answer with
         self.cut_upload_after = -1  # bytes of a piece after which the connection ends
+        self.crawls = False  # whether one byte is taken of every piece
         self.slow_pieces = 0  # pieces of which so many bytes are taken before the provider's patience ends
         self.taken_of_slow = 0
         self.drop_predictions = 0  # predictions whose connection ends without an answer
@@ -193,6 +194,9 @@ class Handler(BaseHTTPRequestHandler):
             self.connection.close()
             self.close_connection = True
             return
+        if server.crawls:
+            kept += self.rfile.read(length)[:1]
+            return self.reply(b"", 204, {wire.UPLOAD_OFFSET: str(len(kept))})
         if server.slow_pieces:
             server.slow_pieces -= 1
             kept += self.rfile.read(length)[: server.taken_of_slow]

@@ -191,6 +191,19 @@ def test_a_slow_line_is_no_failure_as_long_as_it_moves(
         remote.predict(X[:1])
 
 
+def test_an_upload_that_never_ends_is_ended(
+    server: Scripted, ring: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A provider that takes one byte of every piece: the owner does not send the keys ten thousand times."""
+    monkeypatch.setattr("tacit.remote.upload.PIECE_BYTES", 20_000)
+    server.crawls = True
+    with connect(server, ring) as remote:
+        with pytest.raises(PeerMisbehavedError, match="again and again"):
+            remote.prepare()
+        length = remote.keyring.entries()[0].keys_bytes
+    assert server.count("PATCH", "keys") <= 2 * length // 20_000 + 10
+
+
 def test_a_lost_connection_is_tried_again_with_a_new_frame(server: Scripted, ring: pathlib.Path) -> None:
     server.drop_predictions = 2
     with connect(server, ring) as remote:

@@ -9,9 +9,11 @@ reactions).
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import socket
 import ssl
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,9 +39,11 @@ from tacit.errors import (
     ShapeError,
     TacitError,
     TlsError,
+    UsageError,
 )
 from tacit.net import tls, wire
 from tacit.remote.address import Address
+from tacit.remote.lane import Lane
 
 __all__ = ["Reply", "Session", "json_of"]
 
@@ -53,6 +57,8 @@ STALL_S = 20.0
 PIECE_BYTES = 1 << 16
 MAX_JSON_BYTES = 4 << 20
 MAX_PAUSE_S = 2.0
+MAX_IDLE = 4
+"""Connections that are kept open for the next calls."""
 
 Result = TypeVar("Result")
 
@@ -109,15 +115,11 @@ class Session:
             )
         elif ca is not None or cert is not None:
             raise InvalidParameterError("certificates are for `https://` only")
-        transport = httpx.HTTPTransport(
-            verify=context if context is not None else False,
-            proxy=proxy_for(address),
-            socket_options=socket_options(),
-            limits=httpx.Limits(max_connections=16, max_keepalive_connections=4, keepalive_expiry=30.0),
-        )
-        self._client = httpx.Client(
-            transport=transport, headers=headers, trust_env=False, follow_redirects=False
-        )
+        self._context, self._headers = context, headers
+        self._idle: list[Lane] = []
+        self._busy: set[Lane] = set()
+        self._is_closed = False
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Session:
         return self
@@ -128,7 +130,11 @@ class Session:
         self.close()
 
     def close(self) -> None:
-        self._client.close()
+        with self._lock:
+            self._is_closed = True
+            lanes, self._idle = [*self._idle, *self._busy], []
+        for lane in lanes:
+            lane.close()
 
     def ask(
         self,
@@ -141,14 +147,14 @@ class Session:
         limit: int = MAX_JSON_BYTES,
         sent: Callable[[int], None] | None = None,
     ) -> Reply:
-        """One attempt. ``deadline``: by ``clock``; ``limit``: most bytes of the answer; ``sent``: told bytes
-        as they go out.
+        """One attempt, which ends by the deadline whatever the provider does. ``deadline``: by ``clock``;
+        ``limit``: most bytes of the answer; ``sent``: told bytes as they go out.
 
         Raises a ``PeerError`` by cause, or ``MissingKeyError``.
         """
         remaining = deadline - self.clock()
         if remaining <= 0:
-            raise PeerTimeoutError(f"{self.address.origin} did not answer in time", hint=LONGER)
+            raise self._late()
         request_headers = {
             wire.REQUEST_ID: secrets.token_hex(16),
             wire.TIMEOUT_MS: str(max(1, int(remaining * 1000))),
@@ -157,21 +163,28 @@ class Session:
         content = None
         if parts:
             request_headers["Content-Length"] = str(sum(map(len, parts)))
-            content = pieces(parts, sent)
+            content = self._until(deadline, pieces(parts, sent))
         timeout = httpx.Timeout(
             connect=min(CONNECT_S, remaining), read=remaining, write=min(STALL_S, remaining), pool=remaining
         )
-        try:
-            with self._client.stream(
-                method,
-                f"{self.address.origin}{path}",
-                headers=request_headers,
-                content=content,
-                timeout=timeout,
-            ) as response:
-                body = self._body(response, limit, deadline)
-        except httpx.TransportError as error:
-            raise self._failure(error) from error
+        with self._lane() as lane:
+            try:
+                with (
+                    lane.within(remaining) as extensions,
+                    lane.client.stream(
+                        method,
+                        f"{self.address.origin}{path}",
+                        headers=request_headers,
+                        content=content,
+                        timeout=timeout,
+                        extensions=extensions,
+                    ) as response,
+                ):
+                    body = self._body(response, limit, deadline)
+            except httpx.TransportError as error:
+                raise (self._late() if lane.is_late else self._failure(error)) from error
+            except httpx.InvalidURL:
+                raise MalformedMessageError("a name of the provider is not fit for an address") from None
         if response.status_code >= 300:
             raise self._refusal(response, body)
         return Reply(response.status_code, response.headers, body)
@@ -216,11 +229,46 @@ class Session:
             if size > (limit if response.status_code < 300 else min(limit, wire.MAX_ERROR_BYTES)):
                 raise PeerMisbehavedError(f"the provider's answer is over the limit of {limit} bytes")
             if self.clock() > deadline:
-                raise PeerTimeoutError(
-                    f"the answer of {self.address.origin} did not end in time", hint=LONGER
-                )
+                raise self._late()
             found.append(piece)
         return b"".join(found)
+
+    @contextlib.contextmanager
+    def _lane(self) -> Iterator[Lane]:
+        """A connection for one call; those that are well stay open for the next."""
+        with self._lock:
+            if self._is_closed:
+                raise UsageError("the session was closed")
+            lane = self._idle.pop() if self._idle else self._new_lane()
+            self._busy.add(lane)
+        try:
+            yield lane
+        finally:
+            with self._lock:
+                self._busy.discard(lane)
+                is_kept = not (lane.is_late or self._is_closed) and len(self._idle) < MAX_IDLE
+                if is_kept:
+                    self._idle.append(lane)
+            if not is_kept:
+                lane.close()
+
+    def _new_lane(self) -> Lane:
+        transport = httpx.HTTPTransport(
+            verify=self._context if self._context is not None else False,
+            proxy=proxy_for(self.address),
+            socket_options=socket_options(),
+            limits=httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=30.0),
+        )
+        return Lane(transport, self._headers)
+
+    def _until(self, deadline: float, content: Iterator[bytes]) -> Iterator[bytes]:
+        for piece in content:
+            if self.clock() > deadline:
+                raise self._late()
+            yield piece
+
+    def _late(self) -> PeerTimeoutError:
+        return PeerTimeoutError(f"{self.address.origin} did not answer in time", hint=LONGER)
 
     def _refusal(self, response: httpx.Response, body: bytes) -> TacitError:
         """The error that the provider answered with; what only this side may find is never taken from the

@@ -44,6 +44,9 @@ def upload_keys(
     failure as long as it moves. Raises ``QuotaError``, ``BusyError``, and whatever a session raises.
     """
     length = _size(path)
+    # A slow line or a cut costs pieces twice; a provider that asks for more than that only wants to be sent to.
+    most = 2 * length + 8 * PIECE_BYTES
+    calls_left = 16 * (length // PIECE_BYTES + 4)
     place, base = wire.PATHS["keys"].format(digest=digest), {wire.CLIENT: client_header(client)}
     offset, sent, corrections = (
         uploaded(session, digest, length=length, client=client, timeout_s=timeout_s),
@@ -86,9 +89,10 @@ def upload_keys(
         if late is not None and offset is not None and offset <= here:
             raise late
         corrections = corrections + 1 if offset is not None and offset <= here else 0
-        if corrections > MAX_CORRECTIONS:
+        calls_left -= 1
+        if offset is not None and (corrections > MAX_CORRECTIONS or sent > most or not calls_left):
             raise PeerMisbehavedError(
-                "the provider does not take the evaluation keys: it asks for the same piece again and again",
+                "the provider does not take the evaluation keys: it asks for the same bytes again and again",
                 hint="ask its operator",
             )
     progress(1.0)
