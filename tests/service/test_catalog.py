@@ -98,6 +98,37 @@ def test_a_name_that_two_would_have_is_that_of_one(tmp_path: Path) -> None:
     assert any(name.startswith("clear-") for name in host.programs)
 
 
+def test_a_program_that_is_busy_delays_no_other_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tacit.service.catalog.RETIRED_S", 0.01)
+
+    class Busy(Host):
+        ended: asyncio.Event
+
+        async def retire(self, program_id: str) -> None:
+            await self.ended.wait()
+            await super().retire(program_id)
+
+    async def main() -> None:
+        host, models = Busy(), tmp_path / "models"
+        host.ended = asyncio.Event()
+        models.mkdir()
+        old = write_model(models, "old")
+        found = catalog(models, host=host, folder=tmp_path, protections=("clear",))
+        await found.refresh()
+        old.unlink()
+        write_model(models, "new", seed=1)
+        await asyncio.wait_for(found.refresh(), 30)
+        assert found.find("new") and len(host.programs) == 2
+        host.ended.set()
+        for _ in range(1000):
+            await asyncio.sleep(0)
+        assert len(host.programs) == 1
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("protections", [(), ("mpc",), ("ckks", "ckks")])
 def test_protections_that_are_none(tmp_path: Path, protections: tuple[str, ...]) -> None:
     with pytest.raises(InvalidParameterError):

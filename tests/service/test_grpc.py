@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 import threading
 import time
@@ -16,7 +17,9 @@ import pytest
 
 from tacit import errors
 from tacit.net.tensors import InferRequest, InferResponse, Tensor
-from tacit.service import grpc_service
+from tacit.service import grpc_service, tracing
+from tacit.service.access import Principal
+from tacit.service.log import Log
 
 grpc = pytest.importorskip("grpc", reason="needs tacit[grpc]")
 triton = pytest.importorskip("tritonclient.grpc", reason="needs tritonclient[grpc]")
@@ -67,7 +70,7 @@ class Endpoint:
         self.seen.update(headers=dict(headers), certificate=certificate, address=address)
         if headers.get("authorization") == "Bearer wrong":
             raise errors.AccessDeniedError("this token is not known here")
-        return "somebody"
+        return Principal("token:somebody", "token:somebody")
 
     async def infer(
         self, model: str, version: str, request: InferRequest, *, principal: object, **facts: Any
@@ -99,7 +102,8 @@ def running(endpoint: Endpoint, **options: Any) -> Iterator[int]:
     async def main() -> None:
         nonlocal stop
         stop = asyncio.Event()
-        server = await grpc_service.serve(endpoint, "127.0.0.1", 0, **{"max_bytes": 1 << 20, **options})
+        usual: dict[str, Any] = {"max_bytes": 1 << 20, "log": Log(io.StringIO())}
+        server = await grpc_service.serve(endpoint, "127.0.0.1", 0, **(usual | options))
         ports.append(server.port)
         ready.set()
         await stop.wait()
@@ -176,9 +180,9 @@ def test_a_prediction(client: Any, endpoint: Endpoint) -> None:
     assert found.get_response().id == "i"
     assert endpoint.seen["request_id"] == "r-1"
     assert endpoint.seen["client"] == "c"
-    assert endpoint.seen["principal"] == "somebody"
+    assert endpoint.seen["principal"].identity == "token:somebody"
     assert endpoint.seen["address"] == "127.0.0.1"
-    assert 20_000 < endpoint.seen["timeout_ms"] <= 30_000
+    assert 20_000 < endpoint.seen["timeout_ms"] < 31_000  # their library rounds up
     assert endpoint.seen["protocol"] == "grpc"
 
 
@@ -261,7 +265,7 @@ def test_a_port_that_is_taken_is_said(endpoint: Endpoint) -> None:
     with running(endpoint) as port:
 
         async def again() -> None:
-            await grpc_service.serve(endpoint, "127.0.0.1", port, max_bytes=1 << 20)
+            await grpc_service.serve(endpoint, "127.0.0.1", port, max_bytes=1 << 20, log=Log(io.StringIO()))
 
         with pytest.raises(errors.InvalidParameterError, match="listen"):
             asyncio.run(again())
@@ -343,3 +347,58 @@ class Authority:
             builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
         made: bytes = builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
         return made
+
+
+def test_calls_are_written_down(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each call leaves one line, whatever became of it, and a span; neither says what was sent."""
+    lines, spans = io.StringIO(), []
+
+    class Kept(tracing.Span):
+        def __init__(self) -> None:
+            super().__init__()
+            self.facts: dict[str, Any] = {}
+            spans.append(self.facts)
+
+        def set(self, name: str, value: str | int) -> None:
+            super().set(name, value)
+            self.facts[name] = value
+
+    @contextlib.contextmanager
+    def span(name: str, headers: Mapping[str, str] | None = None, /, **facts: Any) -> Iterator[Kept]:
+        kept = Kept()
+        for key, value in facts.items():
+            kept.set(key, value)
+        yield kept
+
+    monkeypatch.setattr(tracing, "span", span)
+    with running(endpoint, log=Log(lines)) as port:
+        made = triton.InferenceServerClient(f"127.0.0.1:{port}")
+        sent = [tensor(np.zeros((1, 2)), "FP64")]
+        made.infer("m", sent, headers={"x-request-id": "one"})
+        with pytest.raises(triton.InferenceServerException):
+            made.infer("m", sent, headers={"authorization": "Bearer wrong"})
+        endpoint.error = RuntimeError("a secret")
+        with pytest.raises(triton.InferenceServerException):
+            made.infer("m", sent)
+        with pytest.raises(triton.InferenceServerException):
+            made.get_model_metadata("secret")
+        made.close()
+    written = [json.loads(line) for line in lines.getvalue().splitlines()]
+    calls = [line for line in written if line["event"] == "call"]
+    infer = "/inference.GRPCInferenceService/ModelInfer"
+    assert [(line["method"], line["route"], line["status"], line.get("code")) for line in calls[:3]] == [
+        ("GRPC", infer, 200, None),
+        ("GRPC", infer, 401, "access-denied"),
+        ("GRPC", infer, 500, "internal"),
+    ]
+    assert (calls[0]["request_id"], calls[0]["model"], calls[0]["principal"]) == (
+        "one",
+        "m",
+        "token:somebody",
+    )
+    assert calls[3]["status"] == 404 and "model" not in calls[3]
+    failure = next(line for line in written if line["event"] == "failure")
+    assert failure["kind"] == "RuntimeError" and failure["place"].startswith("test_grpc.py:")
+    assert "secret" not in lines.getvalue()
+    assert [span["status"] for span in spans] == [200, 401, 500, 404]
+    assert spans[0]["route"] == infer and spans[1]["code"] == "access-denied"

@@ -19,7 +19,7 @@ LOAD: dict[str, object] = {
     "queue": {"waiting": 2, "capacity": 64, "bytes": 10, "capacity_bytes": 100},
     "workers": {"alive": 2, "wanted": 2, "busy": 1, "restarts": 3},
     "keys": {"count": 4, "bytes": 5, "capacity_bytes": 6, "evictions": 7, "expired": 2},
-    "memory": {"keys_bytes": 8, "keys_capacity_bytes": 9, "rss_bytes": 10},
+    "memory": {"keys_bytes": 8, "keys_capacity_bytes": 9},
 }
 
 

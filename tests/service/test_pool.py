@@ -459,6 +459,22 @@ def test_a_reader_that_is_killed_is_an_error(scene: Scene) -> None:
     run(story)
 
 
+def test_a_program_that_is_retired_can_be_offered_again_at_once(scene: Scene) -> None:
+    async def story() -> None:
+        async with serving(scene) as pool:
+            request = scene.a.owner.encrypt(X[:1])
+            running = asyncio.create_task(pool.run(scene.program, request, scene.a.file))
+            await asyncio.sleep(0)
+            retiring = asyncio.create_task(pool.retire(scene.program))
+            await asyncio.sleep(0)
+            offered = await pool.offer("ckks", scene.bundle)
+            assert retiring.done() and running.done()
+            again = await pool.run(offered.program_id, scene.a.owner.encrypt(X[:1]), scene.a.file)
+            assert scene.a.answer(again).shape == (1, 3)
+
+    run(story)
+
+
 def test_models_come_and_go(scene: Scene) -> None:
     async def story() -> None:
         async with serving(scene) as pool:

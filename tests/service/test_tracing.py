@@ -41,12 +41,12 @@ def spans() -> Iterator[list[object]]:
             """Nothing is open."""
 
     tracing.start_with(Kept())
-    assert tracing.is_started()
+    assert tracing._tracer is not None
     try:
         yield kept
     finally:
         tracing.stop()
-        assert not tracing.is_started()
+        assert tracing._tracer is None
 
 
 def test_spans_nest_and_continue_the_callers_trace(spans: list[object]) -> None:

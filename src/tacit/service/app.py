@@ -34,7 +34,7 @@ from tacit.service.endpoint import Endpoint
 from tacit.service.exposure import is_local_host, is_local_page
 from tacit.service.intake import Disconnected, Intake, pieces
 from tacit.service.keys import Keys
-from tacit.service.log import Log
+from tacit.service.log import Log, code_of
 from tacit.service.openapi import document
 
 __all__ = ["application"]
@@ -110,6 +110,8 @@ class _Frame:
                     await _refusal(error, request_id, state)(scope, receive, sending)
                 span.set("status", status)
                 span.set("route", _route(scope))
+                if error is not None:
+                    span.set("code", code_of(error))
                 if state.get("model"):
                     span.set("model", state["model"])
         finally:
@@ -123,12 +125,11 @@ class _Frame:
                 seconds=time.monotonic() - started,
                 request_id=request_id,
                 model=state.get("model", ""),
-                code=error.code if isinstance(error, TacitError) else "internal" if error else "",
+                code=code_of(error),
                 principal=state.get("principal", ""),
             )
             if error is not None and not isinstance(error, TacitError):
-                place = _place(error)
-                self._log.event("failure", request_id=request_id, kind=type(error).__name__, place=place)
+                self._log.failure(error, request_id)
 
 
 class _Handlers:
@@ -426,13 +427,3 @@ def _route(scope: Scope) -> str:
     """The template of the path, empty where there is none."""
     route = scope.get("route")
     return getattr(route, "path", "")
-
-
-def _place(error: BaseException) -> str:
-    """File and line of an error that nobody foresaw: its text may hold what a caller sent."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None:
-        return ""
-    return f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}"

@@ -26,6 +26,9 @@ __all__ = ["Catalog", "Host", "Offered", "Row", "Served", "Source", "Spec"]
 SETTLED_S = 1.0
 """A file that changed less than so long ago may still be written: it waits for the next look."""
 
+RETIRED_S = 0.5
+"""Longest time for which an exchange waits until the old program has ended; it ends by itself after that."""
+
 MAX_MODELS = 1000
 CALIBRATION = (".calibration.csv", ".calibration.npy", ".calibration.parquet")
 
@@ -162,6 +165,7 @@ class Catalog:
         self._told = told
         self._entries: dict[str, _Entry] = {}
         self._stamps: dict[str, tuple[Any, ...]] = {}
+        self._retiring: set[asyncio.Future[None]] = set()
 
     def find(self, name: str, version: str = "") -> Served:
         """Raises ``NotServedError``."""
@@ -296,8 +300,14 @@ class Catalog:
 
     async def _retire(self, programs: Iterable[str]) -> None:
         used = set().union(*(served.programs for served in self.all()))
-        for program in set(programs) - used:
-            await self._host.retire(program)
+        tasks = [asyncio.ensure_future(self._host.retire(program)) for program in set(programs) - used]
+        if not tasks:
+            return
+        # What a program still computes may take minutes: the other models do not wait for it.
+        _, late = await asyncio.wait(tasks, timeout=RETIRED_S)
+        self._retiring |= late
+        for task in late:
+            task.add_done_callback(self._retiring.discard)
 
     async def _protected(self, source: Source, name: str, version: str) -> Served:
         content = await self._package_bytes(source)

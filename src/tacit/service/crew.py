@@ -83,6 +83,9 @@ class Crew:
         if kind not in KINDS:
             raise InvalidParameterError(f"a program is one of {', '.join(KINDS)}. Got {kind!r} instead.")
         content = program_id(kind, body)
+        known = self._offers.get(content)
+        if known is not None and known.done() and known.result().program_id not in self.families:
+            del self._offers[content]  # other bytes of a plan that was retired meanwhile
         if content not in self._offers:
             self._offers[content] = asyncio.create_task(self._offer(kind, body, content))
         return await asyncio.shield(self._offers[content])

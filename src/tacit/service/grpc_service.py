@@ -11,14 +11,16 @@ import asyncio
 import contextlib
 import json
 import ssl
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from tacit.errors import InvalidParameterError, MalformedMessageError
+from tacit.errors import InvalidParameterError, MalformedMessageError, TacitError
 from tacit.net import wire
-from tacit.service import grpc_messages
+from tacit.service import grpc_messages, tracing
+from tacit.service.log import Log, code_of
 
 if TYPE_CHECKING:
     from tacit.net.tensors import InferRequest, InferResponse
@@ -47,7 +49,7 @@ STATUS: Final[Mapping[int, str]] = {
 
 _CONCURRENT_CALLS = 64
 _CONCURRENT_STREAMS = 16
-_LARGE_BYTES = 1 << 20
+_LARGE_BYTES = 1 << 16
 # Longest time for which a wait is asked of `asyncio`; a client without a deadline gets the endpoint's own.
 _MAX_TIMEOUT_MS = 3_600_000
 
@@ -94,15 +96,16 @@ async def serve(
     host: str,
     port: int,
     *,
+    log: Log,
     max_bytes: int,
     certificate: tuple[Path, Path] | None = None,
     client_ca: Path | None = None,
 ) -> GrpcServer:
     """Serve on ``host``:``port`` (0: any free one) in the running loop.
 
-    ``max_bytes``: largest message. ``certificate``: chain and key as PEM files, read anew when they change; ``None``:
-    in the clear. ``client_ca``: certificates of clients are required, signed by it. Raises ``InvalidParameterError``
-    where the extra is missing or the address cannot be bound.
+    ``log`` gets a line of each call. ``max_bytes``: largest message. ``certificate``: chain and key as PEM files, read
+    anew when they change; ``None``: in the clear. ``client_ca``: certificates of clients are required, signed by it.
+    Raises ``InvalidParameterError`` where the extra is missing or the address cannot be bound.
     """
     try:
         import grpc
@@ -124,7 +127,7 @@ async def serve(
             ("grpc.compression_enabled_algorithms_bitset", 1),
         ],
     )
-    calls = _Calls(endpoint)
+    calls = _Calls(endpoint, log)
     server.add_generic_rpc_handlers((calls.handler(grpc),))
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
@@ -172,8 +175,9 @@ def _credentials(grpc: Any, certificate: tuple[Path, Path], client_ca: Path | No
 class _Calls:
     """One method for each of the protocol. Messages come and go as bytes, so that reading them is ours to limit."""
 
-    def __init__(self, endpoint: Served) -> None:
+    def __init__(self, endpoint: Served, log: Log) -> None:
         self._endpoint = endpoint
+        self._log = log
 
     def handler(self, grpc: Any) -> Any:
         methods = {
@@ -188,7 +192,7 @@ class _Calls:
         return grpc.method_handlers_generic_handler(
             grpc_messages.SERVICE,
             {
-                name: grpc.unary_unary_rpc_method_handler(_answering(grpc, call))
+                name: grpc.unary_unary_rpc_method_handler(_answering(grpc, name, call, self._log))
                 for name, call in methods.items()
             },
         )
@@ -202,6 +206,7 @@ class _Calls:
     async def model_ready(self, message: bytes, call: _Call) -> bytes:
         call.principal(self._endpoint)
         asked = grpc_messages.parse("ModelReadyRequest", message)
+        call.note(self._endpoint, asked.name)
         return _written("ModelReadyResponse", ready=self._endpoint.is_model_ready(asked.name, asked.version))
 
     async def server_metadata(self, message: bytes, call: _Call) -> bytes:
@@ -214,6 +219,7 @@ class _Calls:
     async def model_metadata(self, message: bytes, call: _Call) -> bytes:
         call.principal(self._endpoint)
         asked = grpc_messages.parse("ModelMetadataRequest", message)
+        call.note(self._endpoint, asked.name)
         found = self._endpoint.model_metadata(asked.name, asked.version)
         tensors = {
             side: [{key: item[key] for key in ("name", "datatype", "shape")} for item in found[side]]
@@ -243,6 +249,7 @@ class _Calls:
             model, version, request = await asyncio.to_thread(grpc_messages.read_infer, message)
         else:
             model, version, request = grpc_messages.read_infer(message)
+        call.note(self._endpoint, model)
         response = await self._endpoint.infer(
             model,
             version,
@@ -261,6 +268,7 @@ class _Call:
 
     def __init__(self, context: Any) -> None:
         self._context = context
+        self.identity = self.model = ""
         # Binary metadata (`-bin`) is none of ours; of a repeated name the last one counts, as for REST.
         self.headers = {
             name: value for name, value in context.invocation_metadata() or () if isinstance(value, str)
@@ -271,7 +279,14 @@ class _Call:
     def principal(self, endpoint: Served) -> Any:
         pem = self._context.auth_context().get("x509_pem_cert")
         certificate = ssl.PEM_cert_to_DER_cert(pem[0].decode("ascii")) if pem else None
-        return endpoint.principal(self.headers, certificate, _address(self._context.peer()))
+        found = endpoint.principal(self.headers, certificate, _address(self._context.peer()))
+        self.identity = str(found.identity)
+        return found
+
+    def note(self, endpoint: Served, model: str) -> None:
+        """For the log: the name of a model, if it is one of the server's."""
+        if any(row["name"] == model for row in endpoint.repository_index()):
+            self.model = model
 
     def timeout_ms(self) -> int | None:
         """The client's deadline, from now. Raises ``MalformedMessageError`` for a header that is no number."""
@@ -286,28 +301,60 @@ class _Call:
 
 
 def _answering(
-    grpc: Any, method: Callable[[bytes, _Call], Awaitable[bytes]]
+    grpc: Any, name: str, method: Callable[[bytes, _Call], Awaitable[bytes]], log: Log
 ) -> Callable[[bytes, Any], Awaitable[bytes]]:
-    """A method whose errors become a status with the body that REST would send. Cancelling goes through."""
+    """A method whose errors become a status with the body that REST would send, with a span and a line of the log.
+
+    Cancelling goes through, and is written down as REST does.
+    """
+    route = f"/{grpc_messages.SERVICE}/{name}"
 
     async def answer(message: bytes, context: Any) -> bytes:
-        call = _Call(context)
-        await context.send_initial_metadata(((wire.REQUEST_ID.lower(), call.request_id),))
+        call, started = _Call(context), time.monotonic()
+        status, error = 499, None
         try:
-            return await method(message, call)
-        except Exception as error:
-            status = wire.status_of(error)
-            body = wire.error_body(error, call.request_id)
-            headers = {name.lower(): value for name, value in wire.error_headers(error).items()}
-            headers.pop(wire.CHALLENGE.lower(), None)
-            await context.abort(
-                getattr(grpc.StatusCode, STATUS.get(status, "UNKNOWN")),
-                _ascii(body["error"]),
-                (*headers.items(), ("tacit-error-bin", json.dumps(body).encode())),
+            facts = {"request_id": call.request_id, "route": route, "protocol": "grpc"}
+            with tracing.span("call", call.headers, **facts) as span:
+                try:
+                    await context.send_initial_metadata(((wire.REQUEST_ID.lower(), call.request_id),))
+                    found = await method(message, call)
+                    status = 200
+                    return found
+                except Exception as failure:
+                    error, status = failure, wire.status_of(failure)
+                    span.set("code", code_of(failure))
+                finally:
+                    span.set("status", status)
+                    if call.model:
+                        span.set("model", call.model)
+            await _refuse(grpc, context, error, call.request_id, status)
+            raise error  # not reached: `abort` raises
+        finally:
+            log.call(
+                method="GRPC",
+                route=route,
+                status=status,
+                seconds=time.monotonic() - started,
+                request_id=call.request_id,
+                model=call.model,
+                code=code_of(error),
+                principal=call.identity,
             )
-            raise  # `abort` has raised
+            if error is not None and not isinstance(error, TacitError):
+                log.failure(error, call.request_id)
 
     return answer
+
+
+async def _refuse(grpc: Any, context: Any, error: BaseException, request_id: str, status: int) -> None:
+    body = wire.error_body(error, request_id)
+    headers = {name.lower(): value for name, value in wire.error_headers(error).items()}
+    headers.pop(wire.CHALLENGE.lower(), None)
+    await context.abort(
+        getattr(grpc.StatusCode, STATUS.get(status, "UNKNOWN")),
+        _ascii(body["error"]),
+        (*headers.items(), ("tacit-error-bin", json.dumps(body).encode())),
+    )
 
 
 def _written(message: str, /, **fields: Any) -> bytes:

@@ -9,7 +9,9 @@ import sys
 import threading
 from typing import TextIO
 
-__all__ = ["Log"]
+from tacit.errors import TacitError
+
+__all__ = ["Log", "code_of"]
 
 MAX_VALUE = 1000
 
@@ -65,3 +67,18 @@ class Log:
             request_id=request_id,
             **{name: fact for name, fact in facts.items() if fact},
         )
+
+    def failure(self, error: BaseException, request_id: str) -> None:
+        """An error that nobody foresaw: its kind, file and line. Its text may hold what a caller sent."""
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        place = ""
+        if trace is not None:
+            place = f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}"
+        self.event("failure", request_id=request_id, kind=type(error).__name__, place=place)
+
+
+def code_of(error: BaseException | None) -> str:
+    """The code under which a call that ended so is written down; empty where it ended well."""
+    return error.code if isinstance(error, TacitError) else "internal" if error else ""

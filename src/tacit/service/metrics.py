@@ -63,10 +63,6 @@ GAUGES: Mapping[tuple[str, str], tuple[str, str]] = {
         "tacit_memory_keys_capacity_bytes",
         "Limit of tacit_memory_keys_bytes.",
     ),
-    ("memory", "rss_bytes"): (
-        "tacit_memory_rss_bytes",
-        "Resident memory of the server and its compute processes.",
-    ),
 }
 _COUNTS: Mapping[tuple[str, str], tuple[str, str]] = {
     ("workers", "restarts"): ("tacit_worker_restarts", "Compute processes that died and were replaced."),

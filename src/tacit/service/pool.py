@@ -110,9 +110,15 @@ class Pool:
         """Reads and encodes a program in a process of its own, and serves it from then on.
 
         ``kind``: ``ckks`` for what ``Provider.to_bytes`` gave, ``clear`` for the bytes of an ONNX file. The same bytes
-        are offered once. Raises the ``TacitError`` that reading raised; nothing else is touched by it.
+        are offered once; of a program that is being retired they wait until it has ended. Raises the ``TacitError``
+        that reading raised; nothing else is touched by it.
         """
-        return await self._crew.offer(kind, body)
+        while True:
+            offered = await self._crew.offer(kind, body)
+            family = self._crew.families.get(offered.program_id)
+            if family is not None and not family.is_retired:
+                return offered
+            await asyncio.sleep(0.02)
 
     async def retire(self, program: str) -> None:
         """Takes no new work for a program, finishes what it has, then ends its processes; unknown ones are ignored."""

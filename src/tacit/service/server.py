@@ -204,9 +204,7 @@ async def _assembled(
         tokens=options.tokens,
         certificates=options.client_ca is not None,
         open_=is_open,
-        rates=Rates()
-        if options.rate is None
-        else Rates(per_s=options.rate, burst=max(1.0, 2 * options.rate)),
+        rates=Rates(per_s=options.rate, burst=max(1.0, 2 * options.rate)),
     )
     pool = Pool(
         Limits(workers=options.workers, threads=options.threads, key_memory_bytes=options.key_memory_bytes)
@@ -282,6 +280,7 @@ async def _listening(
             endpoint,
             options.grpc_listen.host,
             options.grpc_listen.port,
+            log=log,
             max_bytes=options.request_bytes,
             certificate=None if cert is None or key is None else (cert, key),
             client_ca=options.client_ca,

@@ -13,7 +13,7 @@ from typing import Any
 
 from tacit.errors import InvalidParameterError
 
-__all__ = ["ATTRIBUTES", "Span", "is_started", "span", "start", "start_with", "stop"]
+__all__ = ["ATTRIBUTES", "Span", "span", "start", "start_with", "stop"]
 
 ATTRIBUTES = frozenset(
     {"code", "method", "model", "protection", "protocol", "request_id", "route", "status", "worker"}
@@ -83,10 +83,6 @@ def stop() -> None:
     if _close is not None:
         _close()
     _tracer = _close = None
-
-
-def is_started() -> bool:
-    return _tracer is not None
 
 
 @contextlib.contextmanager

@@ -103,7 +103,6 @@ function showLoad(load) {
     ["Failed", count(requests.failed)],
     ["Keys on disk", share(keys.bytes, keys.capacity_bytes, bytes)],
     ["Keys in memory", share(memory.keys_bytes, memory.keys_capacity_bytes, bytes)],
-    ["Memory", bytes(memory.rss_bytes)],
     ["Up for", age(load.started_at)],
   ];
   find("load").replaceChildren(
