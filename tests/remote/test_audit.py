@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from tacit.backends.base import Sight
@@ -18,7 +19,8 @@ from tacit.errors import (
     PlanChangedError,
     PlanRefusedError,
 )
-from tacit.remote.audit import audit, evaluation_key_bytes, trusted
+from tacit.remote.audit import MAX_FRAME_BYTES, audit, trusted
+from tacit.remote.exchange import largest_response
 
 
 @pytest.fixture(scope="module")
@@ -85,17 +87,41 @@ def test_a_measured_bound_is_for_those_who_accept_it(plan: PublicPlan) -> None:
 
 
 def test_keys_over_the_limit_are_refused_before_they_are_made(plan: PublicPlan) -> None:
-    size = evaluation_key_bytes(plan)
+    size = plan.evaluation_key_bytes
     checked(plan, max_key_bytes=size)
     with pytest.raises(PlanRefusedError, match="of keys"):
         checked(plan, max_key_bytes=size - 1)
+
+
+@pytest.mark.parametrize("layout", ["latency", "throughput"])
+def test_requests_and_answers_over_the_limit_are_refused(
+    bundles: tuple[bytes, bytes], layout: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = Compiled.from_bytes(bundles[layout == "throughput"]).public
+    assert plan.layout == layout
+    sizes = plan.request_bytes, largest_response(plan)
+    assert max(sizes) < MAX_FRAME_BYTES
+    monkeypatch.setattr("tacit.remote.audit.MAX_FRAME_BYTES", max(sizes))
+    checked(plan)
+    for limit, count in ((max(sizes) - 1, 1), (min(sizes) - 1, 2)):
+        monkeypatch.setattr("tacit.remote.audit.MAX_FRAME_BYTES", limit)
+        with pytest.raises(PlanRefusedError, match="over the limit") as caught:
+            checked(plan)
+        assert len(caught.value.findings) == count
+
+
+def test_the_size_of_a_request_is_told(bundles: tuple[bytes, bytes]) -> None:
+    for bundle in bundles:
+        plan = Compiled.from_bytes(bundle).public
+        made = len(Owner(plan).encrypt(np.tile(plan.region.mean, (plan.batch, 1))))
+        assert 0.9 * made < plan.request_bytes < 2.1 * made
 
 
 def test_the_size_of_keys_is_told_exactly(bundles: tuple[bytes, bytes]) -> None:
     for bundle in bundles:
         plan = Compiled.from_bytes(bundle).public
         made = len(Owner(plan).evaluation_keys())
-        assert abs(made - evaluation_key_bytes(plan)) < 400 + 48 * (len(plan.rotations) + 2)
+        assert abs(made - plan.evaluation_key_bytes) < 400 + 48 * (len(plan.rotations) + 2)
 
 
 def test_names_from_the_provider_are_cut(plan: PublicPlan) -> None:

@@ -22,11 +22,14 @@ from tacit.errors import (
 )
 from tacit.planner.cost import format_bytes
 from tacit.planner.visibility import ROLES, SUBJECTS
+from tacit.remote.exchange import largest_response
 
-__all__ = ["MAX_KEY_BYTES", "audit", "evaluation_key_bytes", "trusted"]
+__all__ = ["MAX_KEY_BYTES", "audit", "trusted"]
 
 MAX_KEY_BYTES = 2_000_000_000
 """Evaluation keys that an owner makes without being asked: 2 GB."""
+MAX_FRAME_BYTES = 512_000_000
+"""Of a request or an answer, which are held in memory several times."""
 PROVIDER_TOO = ("model weights", "model structure", "calibrated region")
 """What is the provider's own to know. Anything else must be the owner's alone."""
 
@@ -60,7 +63,12 @@ def audit(
         findings.append(
             "its error bound is measured on the provider's data and not proven: `measured=True` accepts that"
         )
-    size = evaluation_key_bytes(plan)
+    for what, bytes_ in (("a request", plan.request_bytes), ("an answer", largest_response(plan))):
+        if bytes_ > MAX_FRAME_BYTES:
+            findings.append(
+                f"{what} takes {format_bytes(bytes_)}, over the limit of {format_bytes(MAX_FRAME_BYTES)}"
+            )
+    size = plan.evaluation_key_bytes
     if size > max_key_bytes:
         findings.append(
             f"it asks for {format_bytes(size)} of keys, over the limit of {format_bytes(max_key_bytes)}"
@@ -88,20 +96,6 @@ def trusted(offered: Sequence[str], pinned: Sequence[str], *, place: str) -> tup
             hint="ask the provider what changed; `tacit keys new URL` trusts the plans of now and makes new keys",
         )
     return known
-
-
-def evaluation_key_bytes(plan: PublicPlan) -> int:
-    """Bytes of the evaluation keys that a plan asks for: digits times primes times ring degree, one half
-    seeded."""
-    levels = [
-        *plan.rotations.values(),
-        *(one for one in (plan.relinearize, plan.conjugate) if one is not None),
-    ]
-    specials = max(1, len(plan.log_p))
-    bits = sum(
-        -(-(level + 1) // specials) * (sum(plan.log_q[: level + 1]) + sum(plan.log_p)) for level in levels
-    )
-    return (bits << plan.log_n) // 8
 
 
 def _parameters(plan: PublicPlan) -> list[str]:

@@ -131,6 +131,23 @@ class PublicPlan:
         return bool(self.rotations) or (self.relinearize, self.conjugate) != (None, None)
 
     @property
+    def evaluation_key_bytes(self) -> int:
+        """Of the evaluation keys that the owner makes: digits times primes times ring degree, one half seeded."""
+        others = (level for level in (self.relinearize, self.conjugate) if level is not None)
+        specials = max(1, len(self.log_p))
+        bits = sum(
+            -(-(level + 1) // specials) * (sum(self.log_q[: level + 1]) + sum(self.log_p))
+            for level in (*self.rotations.values(), *others)
+        )
+        return (bits << self.log_n) // 8
+
+    @property
+    def request_bytes(self) -> int:
+        """Of the ciphertexts of a full request, whose second polynomials may be sent as seeds: at least that."""
+        ciphertexts = self.batch if self.layout == "latency" else self.input.size
+        return ciphertexts * (sum(self.log_q) << self.log_n) // 8
+
+    @property
     def who_sees(self) -> Mapping[str, tuple[str, ...]]:
         """Thing → roles that see it in the clear."""
         return {sight.what: sight.who for sight in self.sights}
@@ -292,17 +309,11 @@ def _check(plan: PublicPlan) -> None:
         raise InvalidParameterError("the keys of the plan do not fit its parameters")
     if plan.needs_keys and not plan.log_p:
         raise InvalidParameterError("the plan asks for keys and has no special primes")
-    digits = max(1, len(plan.log_p))
-    bits = sum(
-        -(-(level + 1) // digits) * (sum(plan.log_q[: level + 1]) + sum(plan.log_p)) for level in levels
-    )
-    if bits * slots * 2 // 8 > MAX_KEY_BYTES:
+    if plan.evaluation_key_bytes > MAX_KEY_BYTES:
         raise InvalidParameterError(f"the plan asks for more than {MAX_KEY_BYTES} bytes of keys")
     if plan.layout == "latency" and plan.batch > MAX_LATENCY_BATCH:
         raise InvalidParameterError(f"the batch of this layout is at most {MAX_LATENCY_BATCH}")
-    # Half of what the ciphertexts of a request take: c1 could be sent as a seed.
-    ciphertexts = plan.batch if plan.layout == "latency" else plan.input.size
-    if ciphertexts * slots * 2 * sum(plan.log_q) // 8 > MAX_MESSAGE_BYTES:
+    if plan.request_bytes > MAX_MESSAGE_BYTES:
         raise InvalidParameterError(f"a request of the plan has more than {MAX_MESSAGE_BYTES} bytes")
     if not 0 <= log2(plan.scale) < sum(plan.log_q) or not 0 <= log2(plan.output_scale) < plan.log_q[0]:
         raise InvalidParameterError("a scale of the plan does not fit its parameters")
