@@ -115,10 +115,10 @@ def test_a_fast_start_is_no_credit_for_ever(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_body_that_keeps_the_pace_comes_through(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also past the first window, and in bursts."""
-    monkeypatch.setattr(intake, "IDLE_S", 0.2)
-    burst = b"x" * int(intake.PACE * 0.2)
+    monkeypatch.setattr(intake, "IDLE_S", 1.0)
+    burst = b"x" * int(intake.PACE * 1.0)
     body, _ = read(
-        [part(burst, pause=0.1), part(burst, pause=0.12), part(burst, pause=0.1)] * 2
+        [part(burst, pause=0.3), part(burst, pause=0.4), part(burst, pause=0.3)] * 2
         + [part(b"", more=False, pause=0.05)],
         limit=1 << 20,
     )

@@ -26,7 +26,6 @@ from tacit.errors import (
     StoreFullError,
 )
 from tacit.service.holdings import Entry
-from tacit.service.key_files import KeyFiles
 from tacit.service.store import Store, StoreLimits
 
 OWNER, OTHER = "a" * 64, "b" * 64
@@ -435,16 +434,18 @@ def test_a_full_disk_loses_nothing(folder: pathlib.Path, monkeypatch: pytest.Mon
 def test_two_first_pieces_at_once(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch, fails: bool) -> None:
     """The second comes while the files of the first are made: it waits, and ends in an error of ours if at all."""
     data, making, go_on = os.urandom(100), threading.Event(), threading.Event()
-    create = KeyFiles.create
+    discard = Store._discard
 
-    def slowly(files: KeyFiles, entry: Entry) -> None:
-        making.set()
-        assert go_on.wait(10)
-        if fails:
-            raise StoreFullError("no room")
-        create(files, entry)
+    def slowly(store: Store, entries: list[Entry]) -> None:
+        """What makes room before the files are made."""
+        if not making.is_set():
+            making.set()
+            assert go_on.wait(10)
+            if fails:
+                raise StoreFullError("no room")
+        discard(store, entries)
 
-    monkeypatch.setattr(KeyFiles, "create", slowly)
+    monkeypatch.setattr(Store, "_discard", slowly)
     found: list[object] = []
 
     def send_first() -> None:
