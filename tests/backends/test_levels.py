@@ -89,9 +89,9 @@ def test_no_larger_ring_is_tried_where_a_full_scale_fails(monkeypatch: pytest.Mo
     tried: list[Chain] = []
     attempt = backend._tried
 
-    def record(model: object, chain: Chain, layout: str) -> object:
+    def record(model: object, chain: Chain, *others: object) -> object:
         tried.append(chain)
-        return attempt(model, chain, layout)
+        return attempt(model, chain, *others)  # type: ignore[arg-type]
 
     monkeypatch.setattr(backend, "_tried", record)
     with pytest.raises(PrecisionError):
