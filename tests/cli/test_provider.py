@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 
 import tacit
+from tacit.cli import output
+from tacit.cli.answers import table
+from tacit.cli.main import complain
 from tests.cli.conftest import Tacit
 from tests.remote.provider import MODEL, Scripted, scripted
 
@@ -116,6 +119,17 @@ def test_keys_are_listed_and_removed(run: Tacit, server: Scripted, home: pathlib
     assert run("keys", "remove", "nothing").status == 2
     assert run("keys", "remove", key["name"]).status == 0
     assert not list(home.glob("*.key")) and not list(home.glob("*.evaluation"))
+
+
+def test_words_of_a_provider_do_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Labels, names and errors come from another party: no escapes, and no markup of the library that prints."""
+    bad = "\x1b[2J\x9b2J[/red]\u202eabc"
+    output.show(table(np.ones((1, 1)), np.array([bad]), [bad]))
+    complain(bad, bad)
+    printed = capsys.readouterr()
+    for text in (printed.out, printed.err):
+        assert "[/red]" in text and "abc" in text
+        assert not {"\x1b", "\x9b", "\u202e"} & set(text)
 
 
 def test_a_file_that_is_no_key_any_more_is_shown_and_can_be_removed(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from rich.table import Table
+from rich.text import Text
 
 import tacit
 from tacit.cli import output
@@ -72,11 +73,11 @@ def table(
         view.add_column("label")
     shown = names[:8]
     for name in shown:
-        view.add_column(name, justify="right")
+        view.add_column(Text(output.shown(name)), justify="right")
     if within_bound is not None:
         view.add_column("promised")
     for row in range(min(SHOWN_ROWS, len(values))):
-        label = [] if labels is None else [str(labels[row])]
+        label = [] if labels is None else [Text(output.shown(str(labels[row])))]
         promise = [] if within_bound is None else ["yes" if within_bound[row] else "no"]
         view.add_row(str(row + 1), *label, *(f"{value:.6g}" for value in values[row, : len(shown)]), *promise)
     if len(values) > SHOWN_ROWS:

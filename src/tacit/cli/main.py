@@ -46,9 +46,10 @@ def guarded() -> int:
 
 
 def complain(message: str, hint: str) -> None:
-    """Print `error: …` and `hint: …` on stderr."""
+    """Print `error: …` and `hint: …` on stderr. Words of another party do not steer the terminal."""
+    text = f"error: {message}\n" + (f"hint: {hint}\n" if hint else "")
     with contextlib.suppress(OSError):
-        sys.stderr.write(f"error: {message}\n" + (f"hint: {hint}\n" if hint else ""))
+        sys.stderr.write("".join(c if c.isprintable() or c == "\n" else " " for c in text))
         sys.stderr.flush()
 
 

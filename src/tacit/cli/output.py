@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from tacit.errors import DataError
 
-__all__ = ["Bar", "document", "progress", "show", "size_text", "time_text", "write"]
+__all__ = ["Bar", "document", "progress", "show", "shown", "size_text", "time_text", "write"]
 
 PLAIN_WIDTH = 110
 PATIENCE_S = 2.0
@@ -32,6 +32,11 @@ def show(view: RenderableType) -> None:
         console.print(view)
     text = captured.get()
     write(text if terminal else "".join(f"{line.rstrip()}\n" for line in text.splitlines()))
+
+
+def shown(text: str) -> str:
+    """A text that may be another party's, fit for a terminal: what is not printable becomes a space."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text)
 
 
 def document(content: Mapping[str, Any]) -> None:

@@ -249,6 +249,8 @@ class Remote:
     def trusted_plans(self) -> tuple[str, ...]:
         """Ids of the plans that were trusted when the newest key for this model was made, by whatever name the
         provider calls it now; none before the first key."""
+        if self.protection == "clear":
+            return ()
         with self._lock:
             if not self._pinned:
                 self._pinned = pins.pinned(
