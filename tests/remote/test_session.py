@@ -48,7 +48,7 @@ def answer_once_then_trickle(line: socket.socket, end: threading.Event) -> None:
 
 
 def read_slowly(line: socket.socket, end: threading.Event) -> None:
-    while not end.wait(0.1) and line.recv(4096):
+    while not end.wait(0.1) and line.recv(1 << 18):
         pass
 
 
