@@ -257,6 +257,11 @@ class Pool:
                 stored.close()
                 raise
         now = loop.time()
+        if deadline is not None and deadline <= now:
+            # An answer could be quicker than the timer below: what comes too late is not begun.
+            if stored is not None:
+                stored.close()
+            raise PeerTimeoutError("the request waited until its deadline and was not begun")
         ticket = Ticket(
             number=next(self._numbers),
             kind=kind,
