@@ -114,6 +114,8 @@ class KeyFiles:
         """Say that the bytes were accepted, after they are on the disk. Raises ``StoreFullError``."""
         with _full_disk_is_named():
             with _opened(self.path(entry), os.O_RDONLY) as descriptor:
+                # the time of a write is as coarse as the kernel's tick, and says nothing of the order within one
+                os.utime(descriptor, (entry.used_s, entry.used_s))
                 os.fsync(descriptor)
             self._write_facts(entry, complete=True)
             self._sync_folder()
