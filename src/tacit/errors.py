@@ -32,6 +32,7 @@ TacitError                       base; ``code`` (stable), ``hint`` (what to do);
 │   │   └── WorkerLostError      the process that computed the request ended
 │   ├── QuotaError               more than the other party stores for one client, or at all
 │   │   └── StoreFullError       the other party's store has no room now
+│   ├── StoreFailedError         the other party's store cannot read or write its disk
 │   ├── OffsetError              a piece of an upload that does not continue it: ``offset``
 │   ├── NotServedError           a model or plan that the other party does not have, or no longer
 │   ├── ClockSkewError           the clocks of both sides differ too much: ``skew_s``
@@ -84,6 +85,7 @@ __all__ = [
     "ReplayError",
     "ScaleError",
     "ShapeError",
+    "StoreFailedError",
     "StoreFullError",
     "TacitError",
     "TlsError",
@@ -317,6 +319,17 @@ class StoreFullError(QuotaError):
     """The other party's store has no room now: its disk is full, or what it holds is in use."""
 
     code = "store-full"
+
+
+class StoreFailedError(PeerError):
+    """The other party's store of keys cannot read or write its disk."""
+
+    code = "store-failed"
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(
+            message, hint=hint or "ask the provider's operator to look at the disk and folder of `--store`"
+        )
 
 
 class OffsetError(PeerError):

@@ -135,6 +135,26 @@ def test_a_restart_needs_no_second_upload_and_an_empty_store_gets_one(
         assert held.uploads == 2
 
 
+def test_keys_that_somebody_damaged_in_the_store_come_again(mortal: Served, ring: pathlib.Path) -> None:
+    def stored() -> pathlib.Path:
+        (found,) = (mortal.folder / "store" / "keys" / "keys").glob("*.keys")
+        return found
+
+    with connect(mortal, ring) as remote:
+        first = np.asarray(remote.predict(X[:1]))
+        held = remote._held[remote.public_plan().plan_id]
+        stored().unlink()
+        again = np.asarray(remote.predict(X[:1]))
+        assert held.uploads == 2
+        mortal.close()
+        stored().write_bytes(bytes(stored().stat().st_size))
+        mortal.start()
+        third = np.asarray(remote.predict(X[:1]))
+        assert held.uploads == 3
+        bound = remote.public_plan().error_bound
+        assert max(np.abs(again - first).max(), np.abs(third - first).max()) <= 2 * bound
+
+
 def test_an_upload_that_is_cut_goes_on(
     server: Served, ring: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -95,6 +95,7 @@ STATUS = {
     "rate-limit": 429,
     "replay": 409,
     "shape": 422,
+    "store-failed": 503,
     "store-full": 507,
     "too-large": 413,
     "upload-offset": 409,

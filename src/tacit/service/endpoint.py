@@ -23,6 +23,7 @@ from tacit.errors import (
     DataError,
     InvalidParameterError,
     MalformedMessageError,
+    MissingKeyError,
     NotServedError,
     PeerTimeoutError,
     RateLimitError,
@@ -284,9 +285,13 @@ class Endpoint:
         with self.store.lease(owner, opened.key.hex(), model=served.name, plan=row.plan_id) as lease:
             self._replay.admit(owner, opened)
             keys = KeyFile(owner=bytes.fromhex(owner), sha256=opened.key, path=lease.path)
-            answer = await self.pool.run(
-                row.program_id, bytes(opened.body), keys, principal=principal.account, deadline=deadline
-            )
+            try:
+                answer = await self.pool.run(
+                    row.program_id, bytes(opened.body), keys, principal=principal.account, deadline=deadline
+                )
+            except MissingKeyError:
+                await asyncio.to_thread(self.store.lose, lease)
+                raise
         sealed = await _off_loop(
             len(answer),
             lambda: envelope.seal_response(answer, client=secret, request=opened, now_ms=wall_clock_ms()),

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tacit.errors import InvalidParameterError, StoreFullError
+from tacit.errors import InvalidParameterError, StoreFailedError, StoreFullError
 from tacit.service.holdings import Entry
 
 __all__ = ["KeyFiles"]
@@ -69,8 +69,9 @@ class KeyFiles:
         return self._folder / f"{entry.stem}.keys"
 
     def free_bytes(self) -> int:
-        """What the disk has left for this user."""
-        found = os.statvfs(self._folder)
+        """What the disk has left for this user. Raises ``StoreFailedError``."""
+        with _faults_are_named():
+            found = os.statvfs(self._folder)
         return found.f_bavail * found.f_frsize
 
     @staticmethod
@@ -79,40 +80,53 @@ class KeyFiles:
         return f"{owner}-{digest}-{os.urandom(8).hex()}"
 
     def create(self, entry: Entry) -> None:
-        """Make the files of a new entry, the facts first and safely on the disk. Raises ``StoreFullError``."""
-        with _full_disk_is_named():
+        """Make the files of a new entry, the facts first and safely on the disk.
+
+        Raises ``StoreFullError``, and ``StoreFailedError`` for what else the disk does not do.
+        """
+        with _faults_are_named():
             self._write_facts(entry, complete=False)
             with _opened(self.path(entry), os.O_CREAT | os.O_EXCL | os.O_WRONLY):
                 pass
             self._sync_folder()
 
+    def is_there(self, entry: Entry) -> bool:
+        """Whether the bytes that the entry counts are in its file: somebody may have removed or cut it by hand."""
+        try:
+            found = self.path(entry).lstat()
+        except OSError:
+            return False
+        return stat.S_ISREG(found.st_mode) and found.st_size >= entry.offset
+
     def open_part(self, entry: Entry) -> int:
-        """A descriptor to write the bytes of an entry with."""
-        return os.open(self.path(entry), os.O_WRONLY | _FLAGS)
+        """A descriptor to write the bytes of an entry with. Raises ``StoreFailedError``."""
+        with _faults_are_named():
+            return os.open(self.path(entry), os.O_WRONLY | _FLAGS)
 
     @staticmethod
     def write(descriptor: int, piece: bytes | memoryview, offset: int) -> None:
-        """Write a piece, all of it, or raise ``StoreFullError`` and leave the file as it was."""
+        """Write a piece, all of it. ``StoreFullError`` and ``StoreFailedError`` leave the file as it was."""
         view, done = memoryview(piece), 0
         try:
-            with _full_disk_is_named():
+            with _faults_are_named():
                 while done < len(view):
                     done += os.pwrite(descriptor, view[done:], offset + done)
         except BaseException:
-            os.ftruncate(descriptor, offset)
+            with contextlib.suppress(OSError):  # what is left over is written over by the next piece
+                os.ftruncate(descriptor, offset)
             raise
 
     def digest(self, entry: Entry) -> str:
-        """SHA-256 of the bytes, in hexadecimal."""
+        """SHA-256 of the bytes, in hexadecimal. Raises ``StoreFailedError``."""
         state = hashlib.sha256()
-        with _opened(self.path(entry), os.O_RDONLY) as descriptor:
+        with _faults_are_named(), _opened(self.path(entry), os.O_RDONLY) as descriptor:
             while piece := os.read(descriptor, _PIECE_BYTES):
                 state.update(piece)
         return state.hexdigest()
 
     def finish(self, entry: Entry) -> None:
-        """Say that the bytes were accepted, after they are on the disk. Raises ``StoreFullError``."""
-        with _full_disk_is_named():
+        """Say that the bytes were accepted, after they are on the disk. Raises as ``create``."""
+        with _faults_are_named():
             with _opened(self.path(entry), os.O_RDONLY) as descriptor:
                 # the time of a write is as coarse as the kernel's tick, and says nothing of the order within one
                 os.utime(descriptor, (entry.used_s, entry.used_s))
@@ -126,9 +140,10 @@ class KeyFiles:
             os.utime(self.path(entry), (entry.used_s, entry.used_s))
 
     def remove(self, entry: Entry) -> None:
-        """Remove the files of an entry, the facts last: without bytes they are rubbish."""
+        """Remove the files of an entry, the facts last: without bytes they are rubbish. Raises ``StoreFailedError``."""
         for ending in _ENDINGS:
-            (self._folder / f"{entry.stem}.{ending}").unlink(missing_ok=True)
+            with _faults_are_named():
+                (self._folder / f"{entry.stem}.{ending}").unlink(missing_ok=True)
 
     def scan(self) -> list[Entry]:
         """The entries that are here, least recently used first; rubbish is removed, foreign files are left alone."""
@@ -222,12 +237,13 @@ def _opened(path: Path, flags: int) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def _full_disk_is_named() -> Iterator[None]:
+def _faults_are_named() -> Iterator[None]:
     try:
         yield
     except OSError as error:
         if error.errno not in _FULL:
-            raise
+            reason = (error.strerror or "no reason given").lower()
+            raise StoreFailedError(f"the disk of the provider's store of keys fails: {reason}") from error
         raise StoreFullError(
             "the disk of the provider's store of keys is full",
             hint="what came so far is kept: go on later from the offset that the provider tells",

@@ -468,8 +468,8 @@ async def _sweep_store(endpoint: Endpoint, log: Log) -> None:
         await asyncio.sleep(SWEEP_S)
         try:
             await asyncio.to_thread(endpoint.store.sweep)
-        except OSError as error:
-            log.event("store", what=(error.strerror or "cannot be read").lower())
+        except TacitError as error:
+            log.event("store", what=str(error))
 
 
 def _forget(pool: Pool, owner: str, digest: str) -> None:

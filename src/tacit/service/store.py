@@ -19,7 +19,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tacit.errors import MalformedMessageError, MissingKeyError, OffsetError, StoreFullError
+from tacit.errors import (
+    MalformedMessageError,
+    MissingKeyError,
+    OffsetError,
+    StoreFailedError,
+    StoreFullError,
+)
 from tacit.service.holdings import Entry, Holdings, StoreLimits
 from tacit.service.key_files import KeyFiles
 
@@ -134,8 +140,10 @@ class Store:
             self._begin(owner, account, digest, length, model, plan)
         try:
             part.open()
-        except BaseException:
+        except BaseException as error:
             part.close()
+            if isinstance(error, OffsetError):
+                self._take_out([entry])
             raise
         return part
 
@@ -144,10 +152,11 @@ class Store:
         """Hold an upload that is whole, after its bytes were compared with their digest.
 
         Bytes that are not what the digest names are removed: ``MalformedMessageError``. ``MissingKeyError``: nothing
-        that is whole is there.
+        that is whole is there. Bytes that somebody took from the disk, or that it does not give back, begin anew:
+        ``OffsetError`` at 0, or ``StoreFailedError``.
         """
         with self._leased(owner, digest, lambda entry: entry.offset == entry.length) as lease:
-            if not lease.entry.complete and self._files.digest(lease.entry) != digest:
+            if not lease.entry.complete and self._digest(lease.entry) != digest:
                 self._take_out([lease.entry])
                 raise MalformedMessageError(
                     "the uploaded keys are not what their SHA-256 says: a piece was damaged on the way",
@@ -172,7 +181,8 @@ class Store:
     def lease(self, owner: str, digest: str, *, model: str, plan: str) -> Iterator[Lease]:
         """Hold keys that are whole and were made for this model and plan; while held they are not evicted.
 
-        Raises ``MissingKeyError``, the same for keys of another owner, model or plan as for none.
+        Raises ``MissingKeyError``, the same for keys of another owner, model or plan as for none. Keys whose file
+        somebody removed or cut are dropped and are missing, too.
         """
 
         def wanted(entry: Entry) -> bool:
@@ -180,6 +190,10 @@ class Store:
 
         with self._leased(owner, digest, wanted) as lease:
             yield lease
+
+    def lose(self, lease: Lease) -> None:
+        """Drop keys that cannot be read from the disk, so that their owner uploads them again."""
+        self._take_out([lease.entry])
 
     def remove(self, owner: str, digest: str) -> None:
         """Remove keys or an upload, also while they are in use. Raises ``MissingKeyError``."""
@@ -251,12 +265,22 @@ class Store:
             self._holdings.touch(entry, now if now - noted >= _NOTE_USE_S else noted)
             path = self._files.path(entry)
         try:
+            if not self._files.is_there(entry):
+                self._take_out([entry])
+                raise _lost_keys() if entry.complete else _lost_part()
             if now - noted >= _NOTE_USE_S:
                 self._files.note_use(entry)
             yield Lease(path, owner, digest, entry)
         finally:
             with self._lock:
                 entry.leases -= 1
+
+    def _digest(self, entry: Entry) -> str:
+        try:
+            return self._files.digest(entry)
+        except StoreFailedError:
+            self._take_out([entry])
+            raise
 
     def _take_out(self, entries: list[Entry]) -> bool:
         """Let go of entries and remove their files; whether any was there."""
@@ -266,12 +290,21 @@ class Store:
         return bool(gone)
 
     def _discard(self, entries: list[Entry]) -> None:
-        """Remove the files of entries that the index has let go of, and tell."""
+        """Remove the files of entries that the index has let go of, and tell.
+
+        Raises ``StoreFailedError`` after all of them where files cannot be removed.
+        """
+        fault: StoreFailedError | None = None
         for entry in entries:
-            with entry.lock:
-                self._files.remove(entry)
+            try:
+                with entry.lock:
+                    self._files.remove(entry)
+            except StoreFailedError as error:
+                fault = error
             for told in self._told:
                 told(entry.owner, entry.digest)
+        if fault is not None:
+            raise fault
 
     def _left(self, part: Part, entry: Entry) -> None:
         """A writer has ended."""
@@ -299,10 +332,16 @@ class Part:
         return self._entry.offset == self._entry.length
 
     def open(self) -> None:
-        """Open the file. Raises ``MissingKeyError`` for an upload that was removed meanwhile."""
+        """Open the file.
+
+        Raises ``MissingKeyError`` for an upload that was removed meanwhile, ``OffsetError`` at 0 where somebody took
+        its bytes from the disk, ``StoreFailedError`` where the disk does not give them.
+        """
         with self._entry.lock:
             if self._entry.removed:
                 raise _missing()
+            if not self._store._files.is_there(self._entry):
+                raise _lost_part()
             if not self._entry.complete:
                 self._descriptor = self._store._files.open_part(self._entry)
 
@@ -352,6 +391,20 @@ def _missing() -> MissingKeyError:
     return MissingKeyError(
         "there are no such keys of this client here",
         hint="upload the evaluation keys; the provider may have dropped them to make room",
+    )
+
+
+def _lost_keys() -> MissingKeyError:
+    return MissingKeyError(
+        "these keys are gone from the disk of the provider's store", hint="upload the evaluation keys again"
+    )
+
+
+def _lost_part() -> OffsetError:
+    return OffsetError(
+        "what came of this upload is gone from the disk of the provider's store",
+        offset=0,
+        hint="send the evaluation keys again from the start",
     )
 
 

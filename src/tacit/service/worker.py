@@ -13,7 +13,16 @@ import time
 from typing import NoReturn
 
 from tacit.backends.ckks.provider import OwnerKeys
-from tacit.errors import BusyError, InternalError, MalformedMessageError, MissingKeyError, TacitError
+from tacit.errors import (
+    BusyError,
+    InternalError,
+    MalformedMessageError,
+    MissingKeyError,
+    PeerIncompatibleError,
+    PeerMisbehavedError,
+    PlanError,
+    TacitError,
+)
 from tacit.service.failure import failure
 from tacit.service.frames import Frame, receive, send
 from tacit.service.program import CkksProgram, Program, pack_arrays, unpack_arrays
@@ -126,7 +135,16 @@ class Worker:
         path = frame.fields.get("path")
         if type(path) is not str:
             raise MalformedMessageError("a request names no file of keys")
-        self.keys[_name(frame)] = self.program.read_keys(_content(path))
+        content = _content(path)
+        try:
+            self.keys[_name(frame)] = self.program.read_keys(content)
+        except (PeerMisbehavedError, PeerIncompatibleError, PlanError):
+            if frame.kind == "check":
+                raise
+            # They could be read when they were accepted: the disk has changed them since.
+            raise MissingKeyError(
+                "the evaluation keys in the store are damaged", hint="upload the evaluation keys again"
+            ) from None
         return time.perf_counter() - start
 
     def _drop(self, frame: Frame) -> None:
