@@ -66,6 +66,9 @@ class Endpoint:
             {"name": "bad", "state": "UNAVAILABLE", "reason": "no"},
         ]
 
+    def body_limit(self, model: str) -> int:
+        return 1 << 19
+
     def principal(self, headers: Mapping[str, str], certificate: bytes | None, address: str) -> object:
         self.seen.update(headers=dict(headers), certificate=certificate, address=address)
         if headers.get("authorization") == "Bearer wrong":

@@ -1,8 +1,9 @@
 """`inference.GRPCInferenceService`: the same predictions as over REST, for clients that speak gRPC (``tacit[grpc]``).
 
-Access, limits, the queue and errors are those of REST: both call one endpoint. Plans and keys travel over REST; an
-encrypted request is a BYTES tensor here as there. An error carries, beside its gRPC status, the JSON body that REST
-would send, as trailing metadata `tacit-error-bin`.
+Access, limits, the queue and errors are those of REST: both call one endpoint. Who asks is known before a message is
+read (`grpc_intake`): methods are declared as streams of messages, of which one is taken; on the wire both are alike.
+Plans and keys travel over REST; an encrypted request is a BYTES tensor here as there. An error carries, beside its gRPC
+status, the JSON body that REST would send, as trailing metadata `tacit-error-bin`.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from tacit.errors import InvalidParameterError, MalformedMessageError, TacitError
+from tacit.errors import InvalidParameterError, MalformedMessageError, TacitError, TooLargeError
 from tacit.net import wire
 from tacit.service import grpc_messages, tracing
+from tacit.service.grpc_intake import CALLS, Turns
+from tacit.service.intake import Intake
 from tacit.service.log import Log, code_of
 
 if TYPE_CHECKING:
@@ -47,8 +50,14 @@ STATUS: Final[Mapping[int, str]] = {
 }
 """HTTP status of an error → gRPC status, after the table of google.rpc.Code."""
 
-_CONCURRENT_CALLS = 64
 _CONCURRENT_STREAMS = 16
+_CONNECTIONS = 1000
+_IDLE_MS = 60_000
+"""A connection without calls ends after this; one whose peer is gone is noticed in the same time."""
+_AGE_MS = 600_000
+"""Connections are renewed, so that an answer that nobody reads is not kept for ever."""
+_SMALL_BYTES = 1 << 16
+"""Of a message that only names something."""
 _LARGE_BYTES = 1 << 16
 # Longest time for which a wait is asked of `asyncio`; a client without a deadline gets the endpoint's own.
 _MAX_TIMEOUT_MS = 3_600_000
@@ -63,6 +72,7 @@ class Served(Protocol):
     def model_metadata(self, model: str, version: str = "") -> dict[str, Any]: ...
     def is_model_ready(self, model: str, version: str = "") -> bool: ...
     def repository_index(self) -> list[dict[str, Any]]: ...
+    def body_limit(self, model: str) -> int: ...
     def principal(self, headers: Mapping[str, str], certificate: bytes | None, address: str) -> Any: ...
 
     async def infer(
@@ -98,13 +108,18 @@ async def serve(
     *,
     log: Log,
     max_bytes: int,
+    call_s: float = 600.0,
+    intake: Intake | None = None,
+    connections: int = _CONNECTIONS,
     certificate: tuple[Path, Path] | None = None,
     client_ca: Path | None = None,
 ) -> GrpcServer:
     """Serve on ``host``:``port`` (0: any free one) in the running loop.
 
-    ``log`` gets a line of each call. ``max_bytes``: largest message. ``certificate``: chain and key as PEM files, read
-    anew when they change; ``None``: in the clear. ``client_ca``: certificates of clients are required, signed by it.
+    ``log`` gets a line of each call. ``max_bytes``: largest message; ``call_s``: longest time of a call. ``intake``:
+    room for bytes of requests, which REST shares. ``connections``: most of them at a time. ``certificate``: chain and
+    key as PEM files, read anew when they change; ``None``: in the clear. ``client_ca``: certificates of clients are
+    required, signed by it.
     Raises ``InvalidParameterError`` where the extra is missing or the address cannot be bound.
     """
     try:
@@ -115,7 +130,7 @@ async def serve(
         ) from None
     grpc_messages.classes()
     server = grpc.aio.server(
-        maximum_concurrent_rpcs=_CONCURRENT_CALLS,
+        maximum_concurrent_rpcs=CALLS,
         options=[
             ("grpc.max_receive_message_length", max_bytes),
             ("grpc.max_send_message_length", -1),
@@ -123,11 +138,19 @@ async def serve(
             ("grpc.max_metadata_size", 16 << 10),
             ("grpc.so_reuseport", 0),
             ("grpc.server_handshake_timeout_ms", 10_000),
+            ("grpc.max_allowed_incoming_connections", connections),
+            ("grpc.max_connection_idle_ms", _IDLE_MS),
+            ("grpc.max_connection_age_ms", _AGE_MS),
+            ("grpc.max_connection_age_grace_ms", int(call_s * 1000) + _IDLE_MS),
+            ("grpc.keepalive_time_ms", _IDLE_MS),
+            # Windows do not grow with the line: what nobody reads yet is 64 KiB of a connection, and a message that is
+            # read gets the window that it needs.
+            ("grpc.http2.bdp_probe", 0),
             # Identity only: what is decompressed could be a thousand times larger than what the limit has seen.
             ("grpc.compression_enabled_algorithms_bitset", 1),
         ],
     )
-    calls = _Calls(endpoint, log)
+    calls = _Calls(endpoint, log, Turns(max_bytes=max_bytes), intake or Intake(4 * max_bytes, max_bytes))
     server.add_generic_rpc_handlers((calls.handler(grpc),))
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
@@ -175,9 +198,11 @@ def _credentials(grpc: Any, certificate: tuple[Path, Path], client_ca: Path | No
 class _Calls:
     """One method for each of the protocol. Messages come and go as bytes, so that reading them is ours to limit."""
 
-    def __init__(self, endpoint: Served, log: Log) -> None:
+    def __init__(self, endpoint: Served, log: Log, turns: Turns, intake: Intake) -> None:
         self._endpoint = endpoint
         self._log = log
+        self._turns = turns
+        self._intake = intake
 
     def handler(self, grpc: Any) -> Any:
         methods = {
@@ -192,33 +217,31 @@ class _Calls:
         return grpc.method_handlers_generic_handler(
             grpc_messages.SERVICE,
             {
-                name: grpc.unary_unary_rpc_method_handler(_answering(grpc, name, call, self._log))
+                name: grpc.stream_unary_rpc_method_handler(_answering(grpc, name, call, self._log))
                 for name, call in methods.items()
             },
         )
 
-    async def server_live(self, message: bytes, call: _Call) -> bytes:
+    async def server_live(self, call: _Call) -> bytes:
         return _written("ServerLiveResponse", live=self._endpoint.is_live())
 
-    async def server_ready(self, message: bytes, call: _Call) -> bytes:
+    async def server_ready(self, call: _Call) -> bytes:
         return _written("ServerReadyResponse", ready=self._endpoint.is_ready())
 
-    async def model_ready(self, message: bytes, call: _Call) -> bytes:
-        call.principal(self._endpoint)
-        asked = grpc_messages.parse("ModelReadyRequest", message)
+    async def model_ready(self, call: _Call) -> bytes:
+        asked = grpc_messages.parse("ModelReadyRequest", await self._small(call))
         call.note(self._endpoint, asked.name)
         return _written("ModelReadyResponse", ready=self._endpoint.is_model_ready(asked.name, asked.version))
 
-    async def server_metadata(self, message: bytes, call: _Call) -> bytes:
+    async def server_metadata(self, call: _Call) -> bytes:
         call.principal(self._endpoint)
         found = self._endpoint.server_metadata()
         return _written(
             "ServerMetadataResponse", **{key: found[key] for key in ("name", "version", "extensions")}
         )
 
-    async def model_metadata(self, message: bytes, call: _Call) -> bytes:
-        call.principal(self._endpoint)
-        asked = grpc_messages.parse("ModelMetadataRequest", message)
+    async def model_metadata(self, call: _Call) -> bytes:
+        asked = grpc_messages.parse("ModelMetadataRequest", await self._small(call))
         call.note(self._endpoint, asked.name)
         found = self._endpoint.model_metadata(asked.name, asked.version)
         tensors = {
@@ -233,9 +256,8 @@ class _Calls:
             **tensors,
         )
 
-    async def repository_index(self, message: bytes, call: _Call) -> bytes:
-        call.principal(self._endpoint)
-        asked = grpc_messages.parse("RepositoryIndexRequest", message)
+    async def repository_index(self, call: _Call) -> bytes:
+        asked = grpc_messages.parse("RepositoryIndexRequest", await self._small(call))
         rows = [
             {key: str(row.get(key) or "") for key in ("name", "version", "state", "reason")}
             for row in self._endpoint.repository_index()
@@ -243,13 +265,34 @@ class _Calls:
         ]
         return _written("RepositoryIndexResponse", models=rows)
 
-    async def infer(self, message: bytes, call: _Call) -> bytes:
+    async def infer(self, call: _Call) -> bytes:
         principal = call.principal(self._endpoint)
+        with self._turns.call(principal.account), self._intake.hold(principal.account) as take:
+            message = await self._turns.read(principal.account, call.message)
+            take(len(message))
+            return await self._predicted(principal, message, call)
+
+    async def _small(self, call: _Call) -> bytes:
+        """The message of a call that only names something."""
+        account = call.principal(self._endpoint).account
+        with self._turns.call(account):
+            message = await self._turns.read(account, call.message)
+        if len(message) > _SMALL_BYTES:
+            raise TooLargeError(f"this call reads {_SMALL_BYTES} bytes at most")
+        return message
+
+    async def _predicted(self, principal: Any, message: bytes, call: _Call) -> bytes:
         if len(message) > _LARGE_BYTES:
             model, version, request = await asyncio.to_thread(grpc_messages.read_infer, message)
         else:
             model, version, request = grpc_messages.read_infer(message)
         call.note(self._endpoint, model)
+        limit = self._endpoint.body_limit(model)
+        if len(message) > limit:
+            raise TooLargeError(
+                f"the message is larger than the {limit} bytes that are read for this model",
+                hint="send fewer samples at a time",
+            )
         response = await self._endpoint.infer(
             model,
             version,
@@ -276,6 +319,13 @@ class _Call:
         given = self.headers.get(wire.REQUEST_ID.lower(), "")
         self.request_id = given if wire.is_request_id(given) else uuid.uuid4().hex
 
+    async def message(self) -> bytes:
+        """The one message. Raises ``MalformedMessageError`` where none comes."""
+        found = await self._context.read()
+        if not isinstance(found, bytes):
+            raise MalformedMessageError("the call has no message")
+        return found
+
     def principal(self, endpoint: Served) -> Any:
         pem = self._context.auth_context().get("x509_pem_cert")
         certificate = ssl.PEM_cert_to_DER_cert(pem[0].decode("ascii")) if pem else None
@@ -301,15 +351,15 @@ class _Call:
 
 
 def _answering(
-    grpc: Any, name: str, method: Callable[[bytes, _Call], Awaitable[bytes]], log: Log
-) -> Callable[[bytes, Any], Awaitable[bytes]]:
+    grpc: Any, name: str, method: Callable[[_Call], Awaitable[bytes]], log: Log
+) -> Callable[[Any, Any], Awaitable[bytes]]:
     """A method whose errors become a status with the body that REST would send, with a span and a line of the log.
 
     Cancelling goes through, and is written down as REST does.
     """
     route = f"/{grpc_messages.SERVICE}/{name}"
 
-    async def answer(message: bytes, context: Any) -> bytes:
+    async def answer(messages: Any, context: Any) -> bytes:
         call, started = _Call(context), time.monotonic()
         status, error = 499, None
         try:
@@ -317,7 +367,7 @@ def _answering(
             with tracing.span("call", call.headers, **facts) as span:
                 try:
                     await context.send_initial_metadata(((wire.REQUEST_ID.lower(), call.request_id),))
-                    found = await method(message, call)
+                    found = await method(call)
                     status = 200
                     return found
                 except Exception as failure:

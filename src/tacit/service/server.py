@@ -258,10 +258,11 @@ async def _listening(
     if cert is not None and key is not None:
         context = server_context(cert, key, client_ca=options.client_ca, refused=refusals(log))
         stack.push_async_callback(_stopped, asyncio.create_task(_renew(context, cert, key, is_dev, log)))
+    intake = Intake(max(1 << 30, options.request_bytes), max(1 << 28, options.request_bytes))
     app = application(
         endpoint,
         log=log,
-        intake=Intake(max(1 << 30, options.request_bytes), max(1 << 28, options.request_bytes)),
+        intake=intake,
         only_local_names=options.tokens is None
         and options.client_ca is None
         and is_loopback(options.listen.host),
@@ -282,6 +283,8 @@ async def _listening(
             options.grpc_listen.port,
             log=log,
             max_bytes=options.request_bytes,
+            call_s=options.request_s,
+            intake=intake,
             certificate=None if cert is None or key is None else (cert, key),
             client_ca=options.client_ca,
         )
