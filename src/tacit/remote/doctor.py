@@ -35,6 +35,7 @@ from tacit.remote.custody import obtain
 from tacit.remote.exchange import exchange
 from tacit.remote.keyring import Keyring
 from tacit.remote.offers import choose, read_offers
+from tacit.remote.resolver import RESOLVE_S, Place, resolved
 from tacit.remote.session import CONNECT_S, Session, json_of
 from tacit.remote.upload import delete_keys
 from tacit.roles.arguments import checked_threads
@@ -143,7 +144,7 @@ class _Visit:
         self.threads = checked_threads(threads)
         self.model = ""
         self.address: Address
-        self.addresses: list[Any] = []
+        self.addresses: list[Place] = []
         self.session: Session
         self.date: tuple[float, float] | None = None
         self.plan: PublicPlan
@@ -177,22 +178,20 @@ class _Visit:
         return self.predict()
 
     def resolve(self) -> str:
-        try:
-            self.addresses = socket.getaddrinfo(self.address.host, self.address.port, type=socket.SOCK_STREAM)
-        except OSError:
-            raise ConnectError(
-                f"the name `{self.address.host}` is not known",
-                hint="check its spelling, and that this machine's name server knows it",
-            ) from None
+        self.addresses = resolved(
+            self.address.host, self.address.port, within_s=min(RESOLVE_S, self.timeout_s)
+        )
         return ", ".join(dict.fromkeys(str(found[4][0]) for found in self.addresses))
 
     def reach(self) -> str:
         last: OSError | None = None
-        for family, kind, number, _, place in self.addresses:
+        for found in self.addresses:
+            family, kind, number, _, place = found
             with socket.socket(family, kind, number) as line:
                 line.settimeout(CONNECT_S)
                 try:
                     line.connect(place)
+                    self.addresses = [found]
                     return f"port {self.address.port} answers at {place[0]}"
                 except OSError as error:
                     last = error
@@ -221,7 +220,7 @@ class _Visit:
         )
         try:
             with (
-                socket.create_connection((self.address.host, self.address.port), timeout=CONNECT_S) as line,
+                socket.create_connection(self.addresses[0][4][:2], timeout=CONNECT_S) as line,
                 context.wrap_socket(line, server_hostname=self.address.host) as secured,
             ):
                 found, version = secured.getpeercert() or {}, secured.version()

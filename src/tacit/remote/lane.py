@@ -20,7 +20,7 @@ __all__ = ["Lane"]
 class Lane:
     """A client of one connection; for one thread at a time. ``is_late``: the last call was broken off."""
 
-    def __init__(self, transport: httpx.HTTPTransport, headers: Mapping[str, str]) -> None:
+    def __init__(self, transport: httpx.BaseTransport, headers: Mapping[str, str]) -> None:
         self.client = httpx.Client(
             transport=transport, headers=headers, trust_env=False, follow_redirects=False
         )

@@ -44,6 +44,7 @@ from tacit.errors import (
 from tacit.net import tls, wire
 from tacit.remote.address import Address
 from tacit.remote.lane import Lane
+from tacit.remote.resolver import REMAINING, ByAddress
 
 __all__ = ["Reply", "Session", "json_of"]
 
@@ -177,7 +178,7 @@ class Session:
                         headers=request_headers,
                         content=content,
                         timeout=timeout,
-                        extensions=extensions,
+                        extensions={**extensions, REMAINING: remaining},
                     ) as response,
                 ):
                     body = self._body(response, limit, deadline)
@@ -253,13 +254,15 @@ class Session:
                 lane.close()
 
     def _new_lane(self) -> Lane:
-        transport = httpx.HTTPTransport(
+        proxy = proxy_for(self.address)
+        transport: httpx.BaseTransport = httpx.HTTPTransport(
             verify=self._context if self._context is not None else False,
-            proxy=proxy_for(self.address),
+            proxy=proxy,
             socket_options=socket_options(),
             limits=httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=30.0),
         )
-        return Lane(transport, self._headers)
+        # A proxy looks the name up itself.
+        return Lane(transport if proxy is not None else ByAddress(transport), self._headers)
 
     def _until(self, deadline: float, content: Iterator[bytes]) -> Iterator[bytes]:
         for piece in content:
@@ -297,9 +300,12 @@ class Session:
                     f"the proxy on the way to {place} refuses", hint="ask who runs your network"
                 )
             case httpx.ConnectError():
-                if isinstance(cause, socket.gaierror):
+                if isinstance(
+                    cause, socket.gaierror
+                ):  # of a proxy: the provider's name is looked up by itself
                     return ConnectError(
-                        f"the name `{self.address.host}` is not known", hint="check the address"
+                        f"the name of the proxy on the way to {place} is not known",
+                        hint="ask who runs your network",
                     )
                 if isinstance(cause, ConnectionRefusedError):
                     return ConnectError(f"nothing listens at {place}", hint="is `tacit serve` running there?")
