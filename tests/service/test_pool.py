@@ -285,6 +285,25 @@ def name_of(process: int) -> str:
     return ""
 
 
+def test_owners_spread_over_the_workers(scene: Scene) -> None:
+    """Who comes when nothing else goes on is read by the worker with fewest keys, even if that has to be started."""
+
+    async def story() -> None:
+        async with serving(scene, workers=3) as pool:
+            files = [
+                KeyFile(bytes([number]) * 32, scene.a.file.sha256, scene.a.file.path) for number in range(6)
+            ]
+            for file in files:
+                await pool.check_keys(scene.program, file)
+            state = pool.state()
+            assert [worker.keys for worker in state.workers] == [2, 2, 2] and state.key_count == 6
+            for file in files:  # and each is answered where its keys are
+                await pool.run(scene.program, scene.a.owner.encrypt(X[:1]), file)
+            assert pool.state().key_count == 6
+
+    run(story)
+
+
 def test_memory_of_keys_is_bounded(scene: Scene) -> None:
     """Room for one owner's keys: two owners take turns and are both answered; half of one owner's is refused."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import secrets
+import tracemalloc
 
 import pytest
 
@@ -123,3 +124,20 @@ def test_memory_is_given_back() -> None:
         window.admit(secrets.token_hex(32), request(clock.now))
         assert len(window) <= WINDOW_MS // 1000 + 2
     assert len(window._counts) == len(window)
+
+
+def test_an_id_takes_little_memory() -> None:
+    """Also where each request brings a text of its own that says whose it is, as those of a server do."""
+    owners, count = [secrets.token_hex(32) for _ in range(8)], 4000
+    requests = [request(START + 1 + number % 1000) for number in range(count)]
+    window = ReplayWindow(clock_ms=Clock(), started_ms=START)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for number, each in enumerate(requests):
+            window.admit(owners[number % 8][:32] + owners[number % 8][32:], each)
+        taken = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert len(window) == count
+    assert taken / count < 150, taken / count

@@ -68,10 +68,12 @@ MAX_TEXT = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What is read at all. ``json_bytes``: of the JSON part, which takes some twenty times as much memory when read."""
+    """What is read at all. ``json_bytes``: of the JSON part, which takes some twenty times as much memory when read;
+    ``strings``: elements of one BYTES tensor, refused before they are walked."""
 
     json_bytes: int = 8 << 20
     tensors: int = 64
+    strings: int = MAX_STRINGS
 
 
 @dataclass(frozen=True)
@@ -326,7 +328,7 @@ def _tensors(head: Mapping[str, Any], what: str, rest: memoryview, limits: Limit
         name, datatype, shape = found.get("name"), found.get("datatype"), found.get("shape")
         if not isinstance(shape, list) or not all(type(size) is int for size in shape):
             raise MalformedMessageError("the shape of a tensor is a list of integers")
-        name, datatype = _check_head(name, datatype, tuple(shape))
+        name, datatype = _check_head(name, datatype, tuple(shape), limits.strings)
         parameters = _parameters(found.get("parameters"))
         size = parameters.pop("binary_data_size", None)
         if any(key.startswith("shared_memory") for key in parameters):
@@ -348,7 +350,9 @@ def _tensors(head: Mapping[str, Any], what: str, rest: memoryview, limits: Limit
     return tuple(tensors)
 
 
-def _check_head(name: Any, datatype: Any, shape: tuple[int, ...]) -> tuple[str, str]:
+def _check_head(
+    name: Any, datatype: Any, shape: tuple[int, ...], strings: int = MAX_STRINGS
+) -> tuple[str, str]:
     if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME:
         raise MalformedMessageError(f"the name of a tensor is a text of 1 to {MAX_NAME} characters")
     _written(name)
@@ -363,9 +367,9 @@ def _check_head(name: Any, datatype: Any, shape: tuple[int, ...]) -> tuple[str, 
         or math.prod(max(1, n) for n in shape) > MAX_ELEMENTS
     ):
         raise MalformedMessageError(f"tensor `{name}` has more than {MAX_RANK} axes or a size out of range")
-    if datatype == BYTES and math.prod(shape) > MAX_STRINGS:
+    if datatype == BYTES and math.prod(shape) > strings:
         raise TooLargeError(
-            f"tensor `{name}` has {math.prod(shape)} elements. A BYTES tensor has at most {MAX_STRINGS}.",
+            f"tensor `{name}` has {math.prod(shape)} elements. A BYTES tensor has at most {strings}.",
             hint="send fewer samples at a time",
         )
     return name, datatype

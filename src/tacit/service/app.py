@@ -24,10 +24,11 @@ from tacit.errors import (
     MediaTypeError,
     NotServedError,
     TacitError,
+    TooLargeError,
     UsageError,
 )
 from tacit.net import wire
-from tacit.net.tensors import InferRequest, InferResponse
+from tacit.net.tensors import InferRequest, InferResponse, Limits
 from tacit.service import page, peer, tracing
 from tacit.service.calls import CALLS
 from tacit.service.endpoint import Endpoint
@@ -44,7 +45,9 @@ SMALL_BODY = 1 << 16
 DIGEST = re.compile(r"[0-9a-f]{64}")
 COUNT = re.compile(r"0|[1-9][0-9]{0,11}")
 PARSED_ELSEWHERE = 1 << 16
-"""Bytes of a body, binary data too, above which it is read in a thread, so that the event loop goes on."""
+"""Bytes of a body, binary data too, above which it is read in a thread, so that the event loop goes on; unless it is
+within ``QUICK``, as encrypted samples are: whatever its size, that takes no longer than a small body."""
+QUICK = Limits(json_bytes=1 << 12, tensors=4, strings=64)
 SAFE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
@@ -311,6 +314,8 @@ async def _whole(request: Request, limit: int, take: Callable[[int], None]) -> b
 async def _decoded(body: bytes, json_length: int | None) -> InferRequest:
     if len(body) < PARSED_ELSEWHERE:
         return InferRequest.decode(body, json_length)
+    with suppress(TooLargeError):
+        return InferRequest.decode(body, json_length, QUICK)
     return await asyncio.to_thread(InferRequest.decode, body, json_length)
 
 

@@ -314,12 +314,19 @@ class Pool:
         place: list[Member] = []
 
         def fits(ticket: Ticket) -> bool:
-            member = self._place(ticket)
+            member = self._place(ticket, has_slot)
             if member is not None:
                 place.append(member)
             return member is not None
 
-        while (ticket := self._queue.take(fits)) is not None:
+        while True:
+            busy = [len(member.flying) for member in self._crew.members if member.flying]
+            has_slot = len(busy) < self.limits.workers
+            if not has_slot and min(busy) > 1:
+                break  # under load the usual case: nobody takes anything, whoever waits
+            ticket = self._queue.take(fits)
+            if ticket is None:
+                break
             self._give(ticket, place.pop())
         self._count_idle()
 
@@ -332,11 +339,14 @@ class Pool:
         is_idle = self._queue.waiting > 0 and running < self.limits.workers
         self._idle_since_s = now if is_idle else None
 
-    def _place(self, ticket: Ticket) -> Member | None:
-        """The worker that takes the ticket now, if one does: the one that has its keys, or else an idle one."""
-        family, now = self._crew.families[ticket.program], asyncio.get_running_loop().time()
+    def _place(self, ticket: Ticket, has_slot: bool) -> Member | None:
+        """The worker that takes the ticket now, if one does: the one that has its keys, or else an idle one.
+
+        ``has_slot``: whether fewer workers run than may. Keys go where there are fewest, and to a worker that is not
+        there yet before one that has some: so owners spread over workers from the start, each read once.
+        """
+        family = self._crew.families[ticket.program]
         members, keys = family.members, ticket.keys
-        has_slot = sum(1 for member in self._crew.members if member.flying) < self.limits.workers
         numbers = [] if keys is None else self._room.holders(keys)
         holders = [members[number] for number in numbers if number in members]
         if not has_slot:
@@ -348,14 +358,17 @@ class Pool:
         for member in holders:
             if not member.flying:
                 return member
-        if now < family.not_before_s or (holders and not self._is_worth_reading(family)):
+        if asyncio.get_running_loop().time() < family.not_before_s:
+            return None
+        if holders and not self._is_worth_reading(family):
             return None
         if keys is not None and not self._room.fits(family.key_memory_bytes, self._in_use()):
             return None
         idle = [member for member in members.values() if not member.flying and member not in holders]
-        if idle:
-            return min(idle, key=lambda member: self._room.count(member.number))
-        return self._crew.fork(family) if len(members) < self.limits.workers else None
+        best = min(idle, key=lambda member: self._room.count(member.number), default=None)
+        is_new_better = best is None or self._room.count(best.number) > 0
+        made = self._crew.fork(family) if is_new_better and len(members) < self.limits.workers else None
+        return made or best
 
     def _is_worth_reading(self, family: Family) -> bool:
         """Whether a second worker should read keys that a busy one has: after it idled for as long as that takes."""
