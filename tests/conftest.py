@@ -1,8 +1,19 @@
-"""What all tests share: nothing of the user's own machine gets in."""
+"""What all tests share: nothing of the user's own machine gets in, and nothing depends on how busy it is."""
 
 from __future__ import annotations
 
+import hypothesis
 import pytest
+
+# The same examples in every run, however slow the machine is.
+hypothesis.settings.register_profile(
+    "repeatable",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("repeatable")
 
 
 @pytest.fixture(autouse=True, scope="session")
