@@ -75,7 +75,7 @@ def spawn(files: pathlib.Path) -> Tacit:
             stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
-            timeout=120,
+            timeout=300,
             env={key: value for key, value in os.environ.items() if key != "TACIT_DEBUG"} | settings,
         )
         return Ended(done.returncode, done.stdout or "", done.stderr)

@@ -19,6 +19,7 @@ from onnx import TensorProto, helper
 from tacit import errors
 from tacit.cli.main import explanation, status_of
 from tests.cli.conftest import FEATURES, Ended, Tacit
+from tests.patience import PATIENCE_S, until
 
 USAGE, PLAN, PEER, INTERNAL = 2, 3, 4, 70
 
@@ -275,12 +276,10 @@ def test_an_interrupt_is_one_line(delay_s: float) -> None:
         preexec_fn=heed_interrupts,
     ) as process:
         children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children")
-        deadline = time.monotonic() + 30
-        while not children.read_text() and time.monotonic() < deadline:
-            time.sleep(0.02)
+        until(children.read_text)
         time.sleep(delay_s)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=PATIENCE_S)
     if process.returncode == 0:
         pytest.skip("the story was over before the interrupt")
     # A shell shows both as 130: Python ends by the signal itself when C code ran Python code while it arrived.

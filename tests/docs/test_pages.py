@@ -58,7 +58,7 @@ def beside(words: list[str], folder: pathlib.Path) -> Iterator[None]:
         subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT) as server,
     ):
         try:
-            end = time.monotonic() + 120
+            end = time.monotonic() + 300
             while "serving at" not in (told := (folder / "server.log").read_text()):
                 assert server.poll() is None and time.monotonic() < end, told
                 time.sleep(0.05)
@@ -91,7 +91,7 @@ def run_console(block: Block, folder: pathlib.Path, servers: contextlib.ExitStac
                 cwd=folder,
                 capture_output=True,
                 text=True,
-                timeout=120,
+                timeout=600,
                 env={**os.environ, "NO_COLOR": "1"},
             )
             assert done.returncode == 0, f"line {block.line}: {line}\n{done.stdout}\n{done.stderr}"

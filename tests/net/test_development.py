@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from tacit.errors import KeyFileError, TlsError
 from tacit.net import development, tls
 from tests.net.test_tls import handshake
+from tests.patience import PATIENCE_S
 
 
 @pytest.fixture(autouse=True)
@@ -125,7 +126,7 @@ def test_many_at_once_make_one() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(PATIENCE_S)
     assert sum(one.made for one in made) == 1
     assert len(made) == 8
 

@@ -14,6 +14,7 @@ import pytest
 from tacit.errors import ConnectError, DataError, InvalidParameterError, PeerTimeoutError, TlsError
 from tacit.net import tls
 from tests.net.authority import DAY, Authority
+from tests.patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -159,7 +160,7 @@ def answer_once(reply: bytes | None) -> tuple[int, threading.Thread]:
     port = listener.getsockname()[1]
 
     def serve() -> None:
-        listener.settimeout(5)
+        listener.settimeout(PATIENCE_S)
         connection, _ = listener.accept()
         connection.recv(4096)
         connection.sendall(reply or b"")
@@ -188,12 +189,12 @@ def test_errors_of_httpx_are_explained(
     port, thread = answer_once(reply)
     context = tls.client_context(host="127.0.0.1", ca=authority.path)
     with (
-        httpx.Client(verify=context, timeout=2, trust_env=False) as client,
+        httpx.Client(verify=context, timeout=PATIENCE_S, trust_env=False) as client,
         pytest.raises(httpx.HTTPError) as caught,
     ):
         client.get(f"https://127.0.0.1:{port}/")
     if reply is not None:
-        thread.join(5)
+        thread.join(PATIENCE_S)
     told = tls.explain(caught.value, "127.0.0.1")
     assert type(told) is kind
     assert words in str(told)

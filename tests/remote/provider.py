@@ -73,6 +73,7 @@ class Scripted(ThreadingHTTPServer):
         self.name = MODEL  # under which the plans are served
         self.in_the_clear: set[str] = set()  # names of models that are served without protection
         self.delay_s = 0.0
+        self.ended = threading.Event()
         self.token = ""
         self.clock_s = 0.0  # by which the provider's clock is wrong
 
@@ -211,7 +212,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def infer(self, body: bytes) -> None:
         server = self.server
-        time.sleep(server.delay_s)
+        server.ended.wait(server.delay_s)
         if server.drop_predictions:
             server.drop_predictions -= 1
             self.connection.close()
@@ -241,6 +242,7 @@ def scripted(*providers: Provider) -> Iterator[Scripted]:
     try:
         yield server
     finally:
+        server.ended.set()
         server.shutdown()
         server.server_close()
         thread.join()

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-PATIENCE_S = 60.0
+from tests.patience import PATIENCE_S
 
 
 class Served:
@@ -79,7 +79,7 @@ class Served:
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
             try:
-                self.process.wait(timeout=20)
+                self.process.wait(timeout=PATIENCE_S)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()

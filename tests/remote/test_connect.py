@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-import time
+import socket
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,7 @@ from tacit.errors import (
     WorkerLostError,
 )
 from tacit.remote.connect import Remote
+from tests.patience import SOON_S, soon
 from tests.remote.conftest import X
 from tests.remote.provider import MODEL, Scripted
 
@@ -212,16 +213,12 @@ def test_a_lost_connection_is_tried_again_with_a_new_frame(server: Scripted, rin
     assert server.count("POST", "infer") == 3
 
 
-def test_a_provider_that_always_breaks_off_is_an_error_within_two_seconds(
-    server: Scripted, ring: pathlib.Path
-) -> None:
+def test_a_provider_that_always_breaks_off_is_an_error_soon(server: Scripted, ring: pathlib.Path) -> None:
     server.drop_predictions = 100
     with connect(server, ring) as remote:
         remote._deliver(remote._open(), remote._keys(remote.public_plan()))
-        start = time.monotonic()
-        with pytest.raises(ConnectError, match="lost"):
+        with soon(), pytest.raises(ConnectError, match="lost"):
             remote.predict(X[:1])
-        assert time.monotonic() - start < 2
     assert server.count("POST", "infer") <= 4
 
 
@@ -234,15 +231,13 @@ def test_a_busy_provider_is_asked_again(server: Scripted, ring: pathlib.Path, er
 
 
 def test_a_provider_that_stays_busy_is_an_error_in_time(server: Scripted, ring: pathlib.Path) -> None:
-    server.fail = [BusyError("full", retry_after_s=30.0)] * 10
+    server.fail = [BusyError("full", retry_after_s=300.0)] * 10
     with connect(server, ring) as remote:
         remote.prepare()
-        remote._timeout_s = 2.0
-        start = time.monotonic()
-        with pytest.raises(BusyError) as caught:
+        remote._timeout_s = 2 * SOON_S
+        with soon(), pytest.raises(BusyError) as caught:
             remote.predict(X[:1])
-    assert time.monotonic() - start < 2
-    assert caught.value.retry_after_s == 30.0
+    assert caught.value.retry_after_s == 300.0
     assert server.count("POST", "infer") == 1
 
 
@@ -250,11 +245,9 @@ def test_a_slow_provider_is_an_error_in_time(server: Scripted, ring: pathlib.Pat
     with connect(server, ring) as remote:
         remote.predict(X[:1])
         remote._timeout_s = 1.0
-        server.delay_s = 3.0
-        start = time.monotonic()
-        with pytest.raises(PeerTimeoutError):
+        server.delay_s = 2 * SOON_S
+        with soon(), pytest.raises(PeerTimeoutError):
             remote.predict(X[:1])
-    assert time.monotonic() - start < 2
 
 
 @pytest.mark.parametrize("error", [ClockSkewError("the clocks differ", skew_s=300.0), PeerError("no")])
@@ -539,13 +532,18 @@ def test_the_only_model_needs_no_name(server: Scripted, ring: pathlib.Path) -> N
         tacit.connect(server.url, keyring=ring)
 
 
-def test_nobody_there_is_an_error_within_two_seconds(ring: pathlib.Path) -> None:
-    start = time.monotonic()
-    with pytest.raises(ConnectError, match="nothing listens"):
+def test_nobody_there_is_an_error_soon(ring: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with soon(), pytest.raises(ConnectError, match="nothing listens"):
         tacit.connect("http://127.0.0.1:1/m", keyring=ring)
-    with pytest.raises(ConnectError, match="not known"):
+
+    def unknown(*_: Any, **__: Any) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(
+        socket, "getaddrinfo", unknown
+    )  # names are a matter of the network that a machine is in
+    with soon(), pytest.raises(ConnectError, match="not known"):
         tacit.connect("https://no-such-host.invalid/m", keyring=ring)
-    assert time.monotonic() - start < 4
 
 
 @pytest.mark.parametrize(

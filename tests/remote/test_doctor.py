@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-import time
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 import tacit
 from tacit.errors import QuotaError
 from tacit.remote.doctor import STEPS, Step, examine
+from tests.patience import soon
 from tests.remote.conftest import X
 from tests.remote.provider import MODEL, Scripted
 
@@ -137,9 +138,19 @@ def test_a_changed_plan_is_found(server: Scripted, ring: pathlib.Path) -> None:
         ("http://provider.example/m", "address"),
     ],
 )
-def test_what_is_not_there_is_found_within_two_seconds(url: str, name: str, ring: pathlib.Path) -> None:
-    start = time.monotonic()
-    steps = {step.name: step for step in examine(url, keyring=ring)}
-    assert time.monotonic() - start < 4
+def test_what_is_not_there_is_found_soon(
+    url: str, name: str, ring: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = socket.getaddrinfo
+
+    def resolved(host: Any, *more: Any, **named: Any) -> Any:
+        """As `socket.getaddrinfo`, but no name leads out of this machine, whatever its network does."""
+        if str(host).endswith((".invalid", ".example")):
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return real(host, *more, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolved)
+    with soon():
+        steps = {step.name: step for step in examine(url, keyring=ring)}
     assert steps[name].state == "failed"
     assert steps[name].fix

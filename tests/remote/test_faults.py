@@ -1,7 +1,7 @@
 """Everything that goes wrong between two machines, with `tacit serve` in a process of its own: a typed error
 or a clean retry.
 
-Times are of what the owner waits for after the fault; two seconds at most.
+Times are of what the owner waits for after the fault; two seconds at most, and a busy machine's share (`soon`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -33,11 +33,10 @@ from tacit.errors import (
 from tacit.remote.connect import Remote
 from tacit.remote.doctor import examine
 from tacit.remote.upload import delete_keys, upload_keys
+from tests.patience import PATIENCE_S, SOON_S, soon
 from tests.remote.certificates import DAY, NOW, issue, shown
 from tests.remote.conftest import X
 from tests.remote.serving import Served, line_to, served
-
-WITHIN_S = 2.0
 
 
 @pytest.fixture(scope="module")
@@ -91,28 +90,24 @@ def connect(server: Served, ring: pathlib.Path, *, port: int = 0, **options: Any
     return tacit.connect(url, ca=server.authority, keyring=ring, threads=1, **options)
 
 
-def seconds(action: Callable[[], object]) -> float:
-    start = time.monotonic()
-    action()
-    return time.monotonic() - start
-
-
 def test_a_server_killed_between_and_during_requests(mortal: Served, ring: pathlib.Path) -> None:
     with connect(mortal, ring) as remote:
         first = remote.predict(X[:1])
         killed_at: list[float] = []
 
         def kill() -> None:
-            mortal.kill()
             killed_at.append(time.monotonic())
+            mortal.kill()
 
-        threading.Timer(0.3, kill).start()
+        killer = threading.Timer(0.3, kill)
+        killer.start()
         with pytest.raises(ConnectError):
             while True:
                 remote.predict(X[:10])
-        assert time.monotonic() - killed_at[0] < WITHIN_S
+        assert time.monotonic() - killed_at[0] < SOON_S
         with pytest.raises(ConnectError, match="nothing listens"):
             remote.predict(X[:1])
+        killer.join()
         mortal.start()
         again = remote.predict(X[:1])
     assert np.abs(np.asarray(again) - np.asarray(first)).max() <= 2 * again.report.error_bound
@@ -162,7 +157,8 @@ def test_an_upload_that_is_cut_goes_on(
     with line_to(server.port) as line, connect(server, ring, port=line.port) as remote:
         remote.public_plan()
         line.cut_after = line.up + 40_000
-        assert seconds(remote.prepare) < WITHIN_S
+        with soon():
+            remote.prepare()
         assert line.cuts == 1
         size = remote.keyring.entries()[0].keys_bytes
         assert line.up < size + 60_000, "what had arrived was not sent again"
@@ -184,7 +180,7 @@ def test_an_upload_outlives_the_server_and_the_process_of_the_owner(
     with connect(mortal, ring, progress=watch) as remote:
         with pytest.raises(ConnectError):
             remote.prepare()
-        assert time.monotonic() - killed[0] < WITHIN_S
+        assert time.monotonic() - killed[0] < SOON_S
         size = remote.keyring.entries()[0].keys_bytes
     mortal.start()
     with connect(mortal, ring) as remote:
@@ -196,7 +192,7 @@ def test_an_upload_outlives_the_server_and_the_process_of_the_owner(
             client=held.client,
             model=remote.model,
             plan=held.entry.plan,
-            timeout_s=10.0,
+            timeout_s=PATIENCE_S,
         )
         assert 0 < sent < 0.6 * size, "what the server had written was not sent again"
         assert remote.predict(X[:1]).shape == (1, 2)
@@ -208,10 +204,8 @@ def test_a_line_that_says_nothing_any_more_is_an_error_in_time(server: Served, r
         remote.predict(X[:1])
         remote._timeout_s = 1.0
         line.is_silent = True
-        start = time.monotonic()
-        with pytest.raises(PeerTimeoutError):
+        with soon(), pytest.raises(PeerTimeoutError):
             remote.predict(X[:1])
-        assert time.monotonic() - start < WITHIN_S
 
 
 def test_a_full_store_is_told_and_nothing_is_lost(
@@ -220,10 +214,8 @@ def test_a_full_store_is_told_and_nothing_is_lost(
     words = (str(packages / "diagnosis.tacit"), "--store-bytes=10000")
     with served(tmp_path / "server", *words) as server, connect(server, ring) as remote:
         remote.public_plan()
-        start = time.monotonic()
-        with pytest.raises(QuotaError):
+        with soon(), pytest.raises(QuotaError):
             remote.prepare()
-        assert time.monotonic() - start < WITHIN_S
         assert len(remote.keyring.entries()) == 1
         steps = {s.name: s for s in examine(f"{server.url}/diagnosis", ca=server.authority, keyring=ring)}
         assert (steps["keys"].state, steps["plan"].state) == ("failed", "ok")
@@ -240,10 +232,8 @@ def test_certificates_of_clients(packages: pathlib.Path, tmp_path: pathlib.Path,
         with connect(server, ring, cert=(pair, pair)) as remote:
             assert remote.predict(X[:1]).shape == (1, 2)
         for wrong in (None, (foreign, foreign)):
-            start = time.monotonic()
-            with pytest.raises((TlsError, AccessDeniedError)) as caught:
+            with soon(), pytest.raises((TlsError, AccessDeniedError)) as caught:
                 connect(server, ring, cert=wrong)
-            assert time.monotonic() - start < WITHIN_S
             assert caught.value.hint
 
 
@@ -251,7 +241,7 @@ def test_keys_that_were_removed_there_are_sent_again(server: Served, ring: pathl
     with connect(server, ring) as remote:
         remote.predict(X[:1])
         held = remote._held[remote.public_plan().plan_id]
-        assert delete_keys(remote._open(), held.digest, client=held.client, timeout_s=5.0)
+        assert delete_keys(remote._open(), held.digest, client=held.client, timeout_s=PATIENCE_S)
         assert remote.predict(X[:1]).shape == (1, 2)
         assert held.uploads == 2
 
@@ -269,8 +259,8 @@ def test_a_wrong_token_is_told_at_once(
     token = made.stdout.split()[-1]
     with served(tmp_path / "server", str(packages / "diagnosis.tacit"), f"--tokens={tokens}") as server:
         for wrong in (None, token[:-1] + ("A" if token[-1] != "A" else "B"), "nonsense"):
-            with pytest.raises(AccessDeniedError):
-                assert seconds(lambda wrong=wrong: connect(server, ring, token=wrong)) < WITHIN_S  # type: ignore[misc]
+            with soon(), pytest.raises(AccessDeniedError):
+                connect(server, ring, token=wrong)
         with connect(server, ring, token=token) as remote:
             assert remote.predict(X[:1]).shape == (1, 2)
         # The same token on another machine: other keys, kept apart, both answered.
@@ -291,10 +281,8 @@ def test_a_clock_that_is_wrong_is_told_with_its_error(
     with connect(server, ring) as remote:
         remote.prepare()
         remote._open().wall_clock = lambda: time.time() + skew_s
-        start = time.monotonic()
-        with pytest.raises((ClockSkewError, PeerError)) as caught:
+        with soon(), pytest.raises((ClockSkewError, PeerError)) as caught:
             remote.predict(X[:1])
-        assert time.monotonic() - start < WITHIN_S
     assert isinstance(caught.value, ClockSkewError), caught.value
     assert abs(caught.value.skew_s - skew_s) < 30
 
@@ -329,10 +317,8 @@ def test_certificates_that_are_wrong(tmp_path: pathlib.Path, ring: pathlib.Path,
     options, word = WRONG[name]
     ca, pair = issue(tmp_path, **options)  # type: ignore[arg-type]
     with shown(pair) as port:
-        start = time.monotonic()
-        with pytest.raises(TlsError, match=word) as caught:
+        with soon(), pytest.raises(TlsError, match=word) as caught:
             tacit.connect(f"https://127.0.0.1:{port}/diagnosis", ca=ca, keyring=ring)
-        assert time.monotonic() - start < WITHIN_S
         assert caught.value.hint
         found = {s.name: s for s in examine(f"https://127.0.0.1:{port}/diagnosis", ca=ca, keyring=ring)}
     assert (found["certificate"].state, found["certificate"].code) == ("failed", "tls")
@@ -373,7 +359,7 @@ def test_two_owners_beside_each_other_get_their_own_answers(server: Served, tmp_
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=60)
+        thread.join(timeout=PATIENCE_S)
     assert not wrong
     assert not any(thread.is_alive() for thread in threads)
     shutil.rmtree(tmp_path / "a")

@@ -28,21 +28,24 @@ HEAVY = (
     "starlette",
     "uvicorn",
 )
-LIMIT_S = 0.3
-RUNS = 7
+LIMIT_S = 0.1
+"""Of the processor, on top of NumPy, which takes a sixth of a second: whether the disk is slow or others are at work
+counts for nothing."""
+RUNS = 5
 
 PROBE = f"""
 import json, sys, time
-start = time.perf_counter()
+import numpy
+start = time.process_time()
 import tacit
-seconds = time.perf_counter() - start
+seconds = time.process_time() - start
 print(json.dumps([seconds, [name for name in {HEAVY!r} if name in sys.modules]]))
 """
 
 
 def probe() -> tuple[float, list[str]]:
     done = subprocess.run(
-        [sys.executable, "-c", PROBE], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", PROBE], capture_output=True, text=True, check=True, timeout=300
     )
     seconds, loaded = json.loads(done.stdout)
     return seconds, loaded
@@ -55,7 +58,7 @@ def test_the_command_line_begins_without_the_network() -> None:
         "print([name for name in ('httpx', 'cryptography', 'starlette', 'uvicorn') if name in sys.modules])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=300
     )
     assert done.stdout.strip() == "[]"
 
@@ -64,7 +67,7 @@ def test_import_is_quick_and_light() -> None:
     runs = [probe() for _ in range(RUNS)]
     assert runs[0][1] == []
     fastest = min(seconds for seconds, _ in runs)
-    assert fastest < LIMIT_S, f"`import tacit` took {fastest:.3f} s at best of {RUNS} runs"
+    assert fastest < LIMIT_S, f"`import tacit` took {fastest:.3f} s more than NumPy at best of {RUNS} runs"
 
 
 @pytest.mark.parametrize("name", ["Owner", "Provider", "explain", "load", "protect"])
