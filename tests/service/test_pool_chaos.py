@@ -20,8 +20,9 @@ from tacit.ir.interpret import interpret
 from tacit.service.pool import KeyFile, Limits, Pool
 from tests.backends.dense import dense, samples
 from tests.backends.reference import candidate_of
+from tests.patience import PATIENCE_S
 
-SECONDS = 6.0
+HITS = 25
 OWNERS = 4
 GRAPH = dense((8, 6, 3))
 X = samples(60, 8)
@@ -58,11 +59,11 @@ def test_any_process_may_die_at_any_time(tmp_path: Path) -> None:
         loop = asyncio.get_running_loop()
         async with Pool(Limits(workers=2, key_memory_bytes=room, grace_s=0.5)) as pool:
             program = (await pool.offer("ckks", provider.to_bytes())).program_id
-            end = loop.time() + SECONDS
+            over = asyncio.Event()
 
             async def ask(number: int) -> None:
                 (owner, file), chance = owners[number % OWNERS], random.Random(number)
-                while loop.time() < end:
+                while not over.is_set():
                     row = chance.randrange(len(X))
                     request = owner.encrypt(X[row : row + 1])
                     work = pool.run(program, request, file, deadline=loop.time() + chance.choice([0.01, 5]))
@@ -78,7 +79,7 @@ def test_any_process_may_die_at_any_time(tmp_path: Path) -> None:
 
             async def hit() -> None:
                 chance = random.Random(1)
-                while loop.time() < end:
+                while seen["hit"] < HITS:
                     await asyncio.sleep(0.4 * chance.random())
                     target = processes(pool, chance)
                     if target is not None:
@@ -86,14 +87,19 @@ def test_any_process_may_die_at_any_time(tmp_path: Path) -> None:
                             os.kill(*target)
                             seen["hit"] += 1
                     assert pool.state().key_bytes <= room
+                before = seen["right"]
+                while (
+                    seen["right"] == before
+                ):  # what is left of the pool answers, however slow the machine is
+                    await asyncio.sleep(0.02)
+                over.set()
 
             await asyncio.gather(hit(), *(ask(number) for number in range(2 * OWNERS)))
-            assert await pool.drain(30.0)
+            assert await pool.drain(PATIENCE_S)
             state = pool.state()
             assert (state.queued, state.queue_bytes, state.running) == (0, 0, 0)
 
     before = set(os.listdir("/proc/self/fd"))
-    asyncio.run(asyncio.wait_for(story(), 120))
+    asyncio.run(asyncio.wait_for(story(), 300))
     print(dict(seen))
-    assert seen["hit"] and seen["right"]
     assert len(set(os.listdir("/proc/self/fd")) - before) <= 1, "descriptors are left open"

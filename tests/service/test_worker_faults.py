@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-import time
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 
-from tests.service.client import LIMIT_S, Client, Refusal, serving
+from tests.patience import soon
+from tests.service.client import Client, Refusal, serving
 from tests.service.models import data, estimator, write_package
 
 SAMPLE = data()[:1]
@@ -19,16 +20,21 @@ CLEAR = estimator().predict_proba(SAMPLE)
 
 
 def workers(process: int) -> list[int]:
-    """Worker processes below a server."""
-    found = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-    names = {int(child): Path(f"/proc/{child}/comm").read_text().strip() for child in found}
-    below = [worker for child in names for worker in workers(child)]
-    return [child for child, name in names.items() if name == "tacit-worker"] + below
+    """Worker processes below a server, without those that ended and wait to be buried."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):  # one that ended while it was looked at has nobody below it
+        for child in map(int, Path(f"/proc/{process}/task/{process}/children").read_text().split()):
+            found += workers(child)
+            with contextlib.suppress(OSError):
+                head, _, tail = Path(f"/proc/{child}/stat").read_text().rpartition(")")
+                if head.endswith("(tacit-worker") and tail.split()[0] not in "ZX":
+                    found.append(child)
+    return found
 
 
 @pytest.mark.parametrize("fatal", [signal.SIGSTOP, signal.SIGKILL])
 def test_a_lost_worker_is_a_refusal_in_time(tmp_path: Path, fatal: signal.Signals) -> None:
-    """503 with `Retry-After` within 2 s, or no loss at all; then right answers again, from another process."""
+    """503 with `Retry-After` soon, or no loss at all; then right answers again, from another process."""
     words = (str(write_package(tmp_path)), "--store", str(tmp_path / "store"))
     with serving(tmp_path, *words, config=tmp_path) as server:
         client = Client(server, None)
@@ -38,9 +44,8 @@ def test_a_lost_worker_is_a_refusal_in_time(tmp_path: Path, fatal: signal.Signal
         message, _ = client.frame(SAMPLE)
         for worker in before:
             os.kill(worker, fatal)
-        start = time.monotonic()
-        found = client.infer(message)
-        assert time.monotonic() - start < LIMIT_S
+        with soon():
+            found = client.infer(message)
         # On a slow machine the worker was replaced before the request came.
         if isinstance(found, Refusal):
             assert (found.status, found.code) == (503, "worker-lost")

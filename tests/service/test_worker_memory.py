@@ -60,6 +60,8 @@ def test_workers_share_the_encoded_weights(wide: Provider, tmp_path: Path) -> No
             while len(pool.state().workers) < 2 or min(w.keys for w in pool.state().workers) < 1:
                 requests = [pool.run(offered.program_id, owner.encrypt(x), file) for file in files]
                 await asyncio.gather(*requests)
+            while min(worker.process for worker in pool.state().workers) < 0:
+                await asyncio.sleep(0.02)
             workers = [worker.process for worker in pool.state().workers]
             family = family_of(workers[0])
             zygote = family_of(family)
@@ -73,7 +75,7 @@ def test_workers_share_the_encoded_weights(wide: Provider, tmp_path: Path) -> No
                 assert found["Private_Dirty"] < held * offered.key_memory_bytes + encoded
                 assert found["Rss"] - found["Pss"] > encoded / 2
 
-    asyncio.run(asyncio.wait_for(story(), 120))
+    asyncio.run(asyncio.wait_for(story(), 300))
 
 
 def test_five_hundred_clients_stay_within_the_memory(small: Provider, tmp_path: Path) -> None:
@@ -94,6 +96,8 @@ def test_five_hundred_clients_stay_within_the_memory(small: Provider, tmp_path: 
                 assert pool.state().key_bytes <= limit
 
             await asyncio.gather(*[come(file) for file in files[:100]])
+            while len(pool.state().workers) < 2 or min(w.process for w in pool.state().workers) < 0:
+                await asyncio.sleep(0.02)
             before = [memory(worker.process)["Private_Dirty"] for worker in pool.state().workers]
             for start in range(100, 500, 100):
                 await asyncio.gather(*[come(file) for file in files[start : start + 100]])
@@ -101,11 +105,12 @@ def test_five_hundred_clients_stay_within_the_memory(small: Provider, tmp_path: 
             after = [memory(worker.process)["Private_Dirty"] for worker in state.workers]
             assert state.key_bytes == limit and state.key_count == 20 and state.restarts == 0
             assert sum(worker.keys for worker in state.workers) == 20
-            assert sum(after) - sum(before) < 20 * MIB, (before, after)
+            # Four hundred came and went. A worker may be reading one more before it heard of one that it drops.
+            assert sum(after) - sum(before) < 20 * one, (before, after)
             owner_is_served = await pool.run(offered.program_id, owner.encrypt(samples(1, 8)), files[0])
             assert np.asarray(owner.decrypt(owner_is_served)).shape == (1, 3)
 
-    asyncio.run(asyncio.wait_for(story(), 120))
+    asyncio.run(asyncio.wait_for(story(), 300))
 
 
 def test_a_worker_does_not_grow(small: Provider, tmp_path: Path) -> None:
@@ -128,7 +133,7 @@ def test_a_worker_does_not_grow(small: Provider, tmp_path: Path) -> None:
             # A worker may still be closing the file of its last answer when that has arrived.
             assert all(abs(a - b) <= 1 for a, b in zip(descriptors[0], descriptors[2], strict=True))
 
-    asyncio.run(asyncio.wait_for(story(), 120))
+    asyncio.run(asyncio.wait_for(story(), 300))
 
 
 def test_a_worker_that_wants_too_much_is_told_no(wide: Provider, tmp_path: Path) -> None:
@@ -143,4 +148,4 @@ def test_a_worker_that_wants_too_much_is_told_no(wide: Provider, tmp_path: Path)
                     await pool.check_keys(offered.program_id, file_of(keys, tmp_path))
             assert pool.ready
 
-    asyncio.run(asyncio.wait_for(story(), 60))
+    asyncio.run(asyncio.wait_for(story(), 300))
