@@ -2,6 +2,7 @@
 
     PYTHONPATH=src:. python scripts/fuzz_serving.py --minutes 10
     PYTHONPATH=src:. python scripts/fuzz_serving.py --seconds 20 --only bytes
+    PYTHONPATH=src:. python scripts/fuzz_serving.py --mutants 1000 --only bytes --seed 3
 
 Two halves, one after the other, on one server: `bytes` mutates whole messages that were valid (binary tensors, frames,
 evaluation keys, gRPC, raw HTTP), and `schema` lets Schemathesis (an independent tool) make calls from the server's own
@@ -40,7 +41,7 @@ from tacit.net.tensors import InferRequest, InferResponse, Tensor
 if TYPE_CHECKING:
     from benches.serving_tree import Server
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 EXPECTED_5XX = {501, 503, 504, 505, 507}
 """Of these a client is to blame, or the server says that it is full."""
 GROWTH_BYTES = 128 << 20
@@ -281,8 +282,9 @@ def grpc_sender(port: int, target: Target, findings: Findings) -> tuple[Send, Ca
     return send, channel.close
 
 
-def bytes_half(target: Target, findings: Findings, seconds: float, seed: int) -> None:
-    """Mutants until the time is over; an honest call and a look at the memory every few seconds."""
+def bytes_half(target: Target, findings: Findings, seconds: float, seed: int, mutants: int) -> None:
+    """Mutants until the time is over, or until so many were sent where ``mutants`` is not 0; an honest call and a look
+    at the memory every few seconds."""
     dice = random.Random(seed)  # noqa: S311 mutants, not secrets
     kinds = senders(target, findings)
     close: Callable[[], None] = lambda: None  # noqa: E731 replaced below where there is gRPC
@@ -290,8 +292,9 @@ def bytes_half(target: Target, findings: Findings, seconds: float, seed: int) ->
         port = int(str(target.server.started["grpc"]).rpartition(":")[2])
         kinds["grpc"], close = grpc_sender(port, target, findings)
     start = time.monotonic()
-    looked, warm = start, 0
-    while (now := time.monotonic()) < start + seconds:
+    looked, warm, sent = start, 0, 0
+    while (sent < mutants or not mutants) and (now := time.monotonic()) < start + seconds:
+        sent += 1
         kind = dice.choice(sorted(kinds))
         try:
             kinds[kind](dice)
@@ -410,6 +413,9 @@ def main() -> int:
     )
     parser.add_argument("--minutes", type=float, default=10.0, help="of both halves together")
     parser.add_argument("--seconds", type=float, help="instead of minutes")
+    parser.add_argument(
+        "--mutants", type=int, default=0, help="end after so many, if the time is not over before"
+    )
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--examples", type=int, default=30, help="of each call, in a round of Schemathesis")
     parser.add_argument("--only", choices=("bytes", "schema"))
@@ -419,7 +425,8 @@ def main() -> int:
     print(json.dumps({"seed": chosen.seed, "seconds": seconds}), flush=True)
     with tempfile.TemporaryDirectory(prefix="tacit-fuzz-") as name, started(Path(name)) as target:
         if chosen.only != "schema":
-            bytes_half(target, findings, seconds if chosen.only else seconds / 2, chosen.seed)
+            share = seconds if chosen.only else seconds / 2
+            bytes_half(target, findings, share, chosen.seed, chosen.mutants)
         if chosen.only != "bytes":
             schema_half(
                 target,
