@@ -28,7 +28,7 @@ def tab(browser: Any) -> Iterator[Any]:
     """A tab that remembers what went wrong in it."""
     context = browser.new_context()
     made = context.new_page()
-    made.set_default_timeout(15_000)
+    made.set_default_timeout(90_000)
     made.wrong = []
     made.on(
         "console", lambda line: made.wrong.append(line.text) if line.type in {"error", "warning"} else None

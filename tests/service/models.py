@@ -91,5 +91,5 @@ def write_package(folder: Path, name: str = "risk") -> Path:
 def tacit_command(*words: str) -> subprocess.CompletedProcess[str]:
     """`tacit` in a process of its own."""
     return subprocess.run(
-        [sys.executable, "-m", "tacit", *words], capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", "tacit", *words], capture_output=True, text=True, timeout=300
     )

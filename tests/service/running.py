@@ -40,12 +40,12 @@ class Running:
 
     def client(self, **more: Any) -> httpx.Client:
         """Without a check of the certificate: what TLS does is tested elsewhere."""
-        return httpx.Client(base_url=self.address, timeout=60, verify=False, **more)  # noqa: S501
+        return httpx.Client(base_url=self.address, timeout=90, verify=False, **more)  # noqa: S501
 
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log.read_text(encoding="utf-8").splitlines()]
 
-    def end(self, *, number: int = signal.SIGTERM, within_s: float = 60.0) -> int:
+    def end(self, *, number: int = signal.SIGTERM, within_s: float = 90.0) -> int:
         """Sends a signal and gives the status."""
         self.process.send_signal(number)
         return self.process.wait(within_s)

@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tacit.service import page
+from tests.patience import PATIENCE_S, until
 
 PLAN = "ab" * 32
 SIGHT = {"inputs": {"who": ["owner"], "note": ""}, "model weights": {"who": ["provider"], "note": "here"}}
@@ -115,10 +116,8 @@ def running(facts: Facts) -> Iterator[str]:
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:
-        end = time.monotonic() + 10
-        while not server.started and time.monotonic() < end:
-            time.sleep(0.01)
+        until(lambda: server.started)
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         server.should_exit = True
-        thread.join(10)
+        thread.join(PATIENCE_S)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from tacit.errors import InvalidParameterError, MalformedMessageError, ModelError, NotServedError
 from tacit.service.catalog import Catalog
 from tacit.service.workshop import Workshop
+from tests.patience import PATIENCE_S
 from tests.service.models import onnx_bytes, package, write_model, write_package
 
 
@@ -119,7 +121,7 @@ def test_a_program_that_is_busy_delays_no_other_model(
         await found.refresh()
         old.unlink()
         write_model(models, "new", seed=1)
-        await asyncio.wait_for(found.refresh(), 30)
+        await asyncio.wait_for(found.refresh(), PATIENCE_S)
         assert found.find("new") and len(host.programs) == 2
         host.ended.set()
         for _ in range(1000):
@@ -196,6 +198,8 @@ def test_files_come_change_and_go(tmp_path: Path) -> None:
 def test_a_file_that_is_being_written_waits(tmp_path: Path) -> None:
     found = catalog(tmp_path, host=Host(), folder=tmp_path)
     path = write_package(tmp_path)
+    now = time.time() + 60  # younger than a second, however long the test waits for its turn
+    os.utime(path, (now, now))
     asyncio.run(found.refresh(settled=True))
     assert found.index() == []
     os.utime(path, (1, 1))

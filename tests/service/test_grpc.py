@@ -7,7 +7,6 @@ import contextlib
 import io
 import json
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from tacit.net.tensors import InferRequest, InferResponse, Tensor
 from tacit.service import grpc_service, tracing
 from tacit.service.access import Principal
 from tacit.service.log import Log
+from tests.patience import PATIENCE_S, SOON_S, until
 
 grpc = pytest.importorskip("grpc", reason="needs tacit[grpc]")
 triton = pytest.importorskip("tritonclient.grpc", reason="needs tritonclient[grpc]")
@@ -123,14 +123,14 @@ def running(endpoint: Endpoint, **options: Any) -> Iterator[int]:
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     try:
-        assert ready.wait(20)
+        assert ready.wait(PATIENCE_S)
         if failures:
             raise failures[0]
         yield ports[0]
     finally:
         if not failures:
             loop.call_soon_threadsafe(lambda: stop.set())
-        thread.join(20)
+        thread.join(PATIENCE_S)
         loop.close()
 
 
@@ -178,14 +178,14 @@ def test_health_and_metadata(client: Any) -> None:
 def test_a_prediction(client: Any, endpoint: Endpoint) -> None:
     x = np.array([[1.5, -2.0]])
     headers = {"x-request-id": "r-1", "tacit-client": "c", "authorization": "Bearer t"}
-    found = client.infer("m", [tensor(x, "FP64")], request_id="i", headers=headers, client_timeout=30)
+    found = client.infer("m", [tensor(x, "FP64")], request_id="i", headers=headers, client_timeout=90)
     assert found.as_numpy("y").tolist() == [[3.0, -4.0]]
     assert found.get_response().id == "i"
     assert endpoint.seen["request_id"] == "r-1"
     assert endpoint.seen["client"] == "c"
     assert endpoint.seen["principal"].identity == "token:somebody"
     assert endpoint.seen["address"] == "127.0.0.1"
-    assert 20_000 < endpoint.seen["timeout_ms"] < 31_000  # their library rounds up
+    assert 20_000 < endpoint.seen["timeout_ms"] < 91_000  # their library rounds up
     assert endpoint.seen["protocol"] == "grpc"
 
 
@@ -212,7 +212,7 @@ def test_errors_keep_code_and_hint(endpoint: Endpoint, error: Exception, status:
     with running(endpoint) as port, grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         call = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
         with pytest.raises(grpc.RpcError) as caught:
-            call(b"\x0a\x01m", metadata=(("x-request-id", "r-7"),), timeout=20)
+            call(b"\x0a\x01m", metadata=(("x-request-id", "r-7"),), timeout=PATIENCE_S)
     assert caught.value.code().name == status
     trailing = dict(caught.value.trailing_metadata())
     body = json.loads(trailing["tacit-error-bin"])
@@ -248,14 +248,12 @@ def test_large_and_compressed_messages_are_refused(client: Any) -> None:
 
 
 def test_a_client_that_leaves_cancels_the_work(endpoint: Endpoint) -> None:
-    endpoint.sleep_s = 30
+    endpoint.sleep_s = 2 * PATIENCE_S
     with running(endpoint) as port, grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         call = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer").future(b"\x0a\x01m")
-        end = time.monotonic() + 10
-        while "model" not in endpoint.seen and time.monotonic() < end:
-            time.sleep(0.01)
+        until(lambda: "model" in endpoint.seen)
         call.cancel()
-        assert endpoint.cancelled.wait(2)
+        assert endpoint.cancelled.wait(SOON_S)
 
 
 @pytest.mark.parametrize("text", ["soon", "-1", "1" * 10, ""])
@@ -283,7 +281,7 @@ def test_tls_with_certificates_of_clients(endpoint: Endpoint, tmp_path: Path) ->
         credentials = grpc.ssl_channel_credentials(roots, key, chain)
         with grpc.secure_channel(f"localhost:{port}", credentials) as channel:
             call = channel.unary_unary("/inference.GRPCInferenceService/ModelReady")
-            assert call(b"\x0a\x01m", timeout=20) == b"\x08\x01"
+            assert call(b"\x0a\x01m", timeout=PATIENCE_S) == b"\x08\x01"
         from cryptography import x509
 
         assert endpoint.seen["certificate"] is not None

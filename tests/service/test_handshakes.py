@@ -16,6 +16,7 @@ from tacit.net import tls
 from tacit.service import connections, server
 from tacit.service.log import Log
 from tests.net.authority import Authority
+from tests.patience import PATIENCE_S, soon
 from tests.service.client import Client, Refusal, serving
 from tests.service.models import write_package
 
@@ -31,21 +32,22 @@ def test_a_handshake_that_hangs_is_cut(tmp_path: Path, monkeypatch: pytest.Monke
         async with server._uvicorn(app, server.Address("127.0.0.1", 0), context, 1.0) as (_, address):
             start = time.monotonic()
             reader, writer = await asyncio.open_connection(address.host, address.port)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(45):  # asyncio itself cuts after 60 s
                 assert await reader.read() == b""
             writer.close()
             assert "create_server" not in vars(asyncio.get_running_loop())
             return time.monotonic() - start
 
-    assert 0.2 < asyncio.run(run()) < 3
+    assert asyncio.run(run()) > 0.2
 
 
 def test_refusals_are_logged_once_a_second() -> None:
-    stream = io.StringIO()
-    refused = connections.refusals(Log(stream), every_s=0.2)
+    stream, now = io.StringIO(), [100.0]
+    refused = connections.refusals(Log(stream), clock=lambda: now[0])
     for _ in range(50):
         refused("certificate verify failed")
-    time.sleep(0.25)
+        now[0] += 0.01
+    now[0] += 0.51
     refused("http request")
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [line["what"] for line in lines] == ["refused: certificate verify failed", "refused: http request"]
@@ -96,10 +98,9 @@ def test_many_idle_connections_shut_nobody_out(tmp_path: Path) -> None:
             host, port = running.url.removeprefix("https://").rsplit(":", 1)
             resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 4096), hard))
             for _ in range(1200):
-                idle.append(socket.create_connection((host, int(port)), timeout=5))
-            start = time.monotonic()
-            assert Client(running, None).plans("risk")
-            assert time.monotonic() - start < 5
+                idle.append(socket.create_connection((host, int(port)), timeout=PATIENCE_S))
+            with soon():
+                assert Client(running, None).plans("risk")
     finally:
         for connection in idle:
             connection.close()

@@ -12,6 +12,7 @@ import pytest
 
 from tacit.net import wire
 from tacit.net.tensors import InferRequest, Tensor
+from tests.patience import until
 from tests.service.models import data, estimator, package, write_model, write_package
 from tests.service.owning import ByHand
 from tests.service.running import Running, running
@@ -326,6 +327,8 @@ def test_no_line_of_the_log_tells_what_was_sent(server: Running, http: httpx.Cli
     http.get(f"/v2/models/{secret}?{secret}", headers={"X-Request-Id": "seen-1"})
     http.post("/v2/models/risk-clear/infer", json={"inputs": [{"name": secret}]})
     http.get(f"/{secret}")
+    http.get("/v2", headers={"X-Request-Id": "last-1"})
+    until(lambda: "last-1" in server.log.read_text(encoding="utf-8"))  # a line is written after its answer
     lines = server.lines()
     assert secret not in server.log.read_text(encoding="utf-8")
     line = next(line for line in lines if line.get("request_id") == "seen-1")

@@ -21,6 +21,7 @@ import pytest
 
 from tacit.net import wire
 from tacit.net.tensors import InferRequest, Tensor
+from tests.patience import PATIENCE_S, soon, until
 from tests.service.models import data, slow_bytes, tacit_command, write_model, write_package
 from tests.service.owning import ByHand
 from tests.service.running import Running, running
@@ -61,14 +62,6 @@ def alive(processes: list[int]) -> list[int]:
             if Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
                 found.append(process)
     return found
-
-
-def until(is_so: object, *, within_s: float = 20.0) -> None:
-    """Waits for ``is_so()``."""
-    end = time.monotonic() + within_s
-    while not is_so():  # type: ignore[operator]
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +119,7 @@ def test_the_first_words_on_a_terminal(tmp_path: Path) -> None:
         lines = [process.stdout.readline() for _ in range(7)]
     finally:
         process.send_signal(signal.SIGINT)
-        rest, complaint = process.communicate(timeout=60)
+        rest, complaint = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, complaint
     assert lines[0].startswith("serving at https://127.0.0.1:")
     assert lines[1] == "  risk: ckks, version 1, samples of one request: 1, 4096\n"
@@ -145,16 +138,15 @@ def test_tls_and_the_development_certificate(tmp_path: Path) -> None:
             client.get(f"{server.address}/v2/health/ready")
         with socket.create_connection(("127.0.0.1", server.port)) as plain:
             plain.sendall(b"GET /v2 HTTP/1.1\r\nHost: x\r\n\r\n")
-            plain.settimeout(10)
+            plain.settimeout(PATIENCE_S)
             assert b"200" not in plain.recv(1000)
         with socket.create_connection(("127.0.0.1", server.port)) as kept:
             context.check_hostname = False
             with context.wrap_socket(kept, server_hostname="127.0.0.1") as secured:
                 secured.sendall(b"GET /v2 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
                 assert b"200" in secured.recv(1000)
-                start = time.monotonic()
-                assert server.end() == 0
-                assert time.monotonic() - start < 10, "a caller that keeps its connection is not waited for"
+                with soon():  # and not after the 30 s that callers have to finish
+                    assert server.end() == 0
 
 
 def test_models_come_and_go_while_it_runs(tmp_path: Path) -> None:
@@ -231,8 +223,8 @@ def test_sigterm_finishes_what_runs_and_takes_nothing_new(tmp_path: Path) -> Non
             refused = http.post("/v2/models/slow/infer", content=body, headers=head)
             assert (refused.status_code, refused.json()["code"]) == (503, "busy")
             assert int(refused.headers["retry-after"]) >= 1
-            assert answer.result(60).status_code == 200
-        assert server.process.wait(30) == 0
+            assert answer.result(PATIENCE_S).status_code == 200
+        assert server.process.wait(PATIENCE_S) == 0
     until(lambda: not alive(processes))
 
 
@@ -244,35 +236,33 @@ def test_what_does_not_end_in_time_is_cut(tmp_path: Path) -> None:
     ):
         answer = begun(http, threads, http, MINUTES_LONG)
         processes = descendants(server.process.pid)
-        start = time.monotonic()
-        assert server.end() == 0
-        assert time.monotonic() - start < 15
+        with soon(25.0):  # the prediction takes half a minute at the least
+            assert server.end() == 0
         with contextlib.suppress(httpx.TransportError):
-            assert answer.result(10).status_code >= 500
+            assert answer.result(PATIENCE_S).status_code >= 500
     until(lambda: not alive(processes))
 
 
 def test_a_deadline_holds_and_a_caller_that_leaves_is_not_worked_for(tmp_path: Path) -> None:
-    with (
-        slow_server(tmp_path) as server,
-        server.client() as http,
-        concurrent.futures.ThreadPoolExecutor() as threads,
-    ):
+    with slow_server(tmp_path) as server, server.client() as http:
         for timeout_ms, parameters in (("500", {}), ("60000", {"timeout": 500_000})):
             body, head = slow_request(MINUTES_LONG, **parameters)
-            start = time.monotonic()
-            late = http.post(
-                "/v2/models/slow/infer", content=body, headers=head | {wire.TIMEOUT_MS: timeout_ms}
-            )
+            with soon():
+                late = http.post(
+                    "/v2/models/slow/infer", content=body, headers=head | {wire.TIMEOUT_MS: timeout_ms}
+                )
             assert (late.status_code, late.json()["code"]) == (504, "peer-timeout")
-            assert time.monotonic() - start < 5
 
-        with server.client() as leaving:
-            leaving.timeout = httpx.Timeout(2.0)
-            answer = begun(http, threads, leaving, MINUTES_LONG)
-            with pytest.raises(httpx.ReadTimeout):
-                answer.result(30)
-        until(lambda: http.get("/v2/load").json()["requests"]["running"] == 0, within_s=5.0)
+        with socket.create_connection(("127.0.0.1", server.port)) as leaving:
+            body, head = slow_request(MINUTES_LONG)
+            lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
+            start = (
+                f"POST /v2/models/slow/infer HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n"
+            )
+            leaving.sendall(f"{start}{lines}\r\n".encode() + body)
+            until(lambda: http.get("/v2/load").json()["workers"]["busy"] == 1)
+        with soon():
+            until(lambda: http.get("/v2/load").json()["requests"]["running"] == 0)
         until(lambda: 499 in [line.get("status") for line in server.lines()])
         body, head = slow_request(1)
         assert http.post("/v2/models/slow/infer", content=body, headers=head).status_code == 200
@@ -281,7 +271,7 @@ def test_a_deadline_holds_and_a_caller_that_leaves_is_not_worked_for(tmp_path: P
 def test_a_body_without_a_length_is_cut_at_the_limit(server: Running) -> None:
     """Chunks without end: refused as soon as they are too many, and not read on."""
     with socket.create_connection(("127.0.0.1", server.port)) as sender:
-        sender.settimeout(20)
+        sender.settimeout(PATIENCE_S)
         sender.sendall(
             b"POST /v2/models/risk/infer HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
             b"Transfer-Encoding: chunked\r\n\r\n"
@@ -299,27 +289,27 @@ def test_a_body_without_a_length_is_cut_at_the_limit(server: Running) -> None:
         assert sent < 64 << 20
     with server.client() as http:
         assert http.get("/v2/health/live").status_code == 200
-        assert 413 in [line.get("status") for line in server.lines()]
+        until(lambda: 413 in [line.get("status") for line in server.lines()])
 
 
 def test_headers_without_end_are_cut(server: Running) -> None:
     with socket.create_connection(("127.0.0.1", server.port)) as sender:
-        sender.settimeout(20)
+        sender.settimeout(PATIENCE_S)
+        sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
         sender.sendall(b"GET /v2 HTTP/1.1\r\nHost: x\r\n")
         with pytest.raises(OSError):
             for number in range(100_000):
                 sender.sendall(b"X-%d: %s\r\n" % (number, b"y" * 1000))
-        assert number < 5000
+        assert number < 20_000, "more than the kernel keeps for a server that does not read"
 
 
 def test_connections_that_say_nothing_are_cut(server: Running) -> None:
     """A header that does not end within 10 s, and a connection on which nothing comes at all."""
-    place = ("127.0.0.1", server.port)
+    place, start = ("127.0.0.1", server.port), time.monotonic()
     with socket.create_connection(place) as silent, socket.create_connection(place) as slow:
         slow.sendall(b"GET /v2 HTTP/1.1\r\nHo")
-        start = time.monotonic()
         for each in (silent, slow):
-            each.settimeout(20)
+            each.settimeout(PATIENCE_S)
             with contextlib.suppress(ConnectionResetError):
                 assert each.recv(100) == b""
-        assert 5 < time.monotonic() - start < 18
+    assert time.monotonic() - start > 5

@@ -27,6 +27,7 @@ from tacit.errors import (
 )
 from tacit.service.holdings import Entry
 from tacit.service.store import Store, StoreLimits
+from tests.patience import PATIENCE_S
 
 OWNER, OTHER = "a" * 64, "b" * 64
 MODEL, PLAN = "diagnosis", "c" * 64
@@ -440,7 +441,7 @@ def test_two_first_pieces_at_once(folder: pathlib.Path, monkeypatch: pytest.Monk
         """What makes room before the files are made."""
         if not making.is_set():
             making.set()
-            assert go_on.wait(10)
+            assert go_on.wait(PATIENCE_S)
             if fails:
                 raise StoreFullError("no room")
         discard(store, entries)
@@ -459,13 +460,13 @@ def test_two_first_pieces_at_once(folder: pathlib.Path, monkeypatch: pytest.Monk
     with Store(folder, LIMITS) as store:
         threads = [threading.Thread(target=send_first) for _ in range(2)]
         threads[0].start()
-        assert making.wait(10)
+        assert making.wait(PATIENCE_S)
         threads[1].start()
         time.sleep(0.1)
         assert found == []
         go_on.set()
         for thread in threads:
-            thread.join(10)
+            thread.join(PATIENCE_S)
         assert len(found) == 2
         if fails:
             assert {type(one) for one in found} <= {StoreFullError, MissingKeyError}
@@ -568,11 +569,12 @@ def test_kill_9_at_any_moment_loses_nothing_that_was_acknowledged(folder: pathli
         )
         assert child.stdout is not None
         assert child.stdout.readline() == "ready\n"
-        time.sleep(source.uniform(0.05, 0.4))
+        said = [child.stdout.readline().strip() for _ in range(source.randrange(1, 12))]
+        time.sleep(source.uniform(0, 0.02))
         child.send_signal(signal.SIGKILL)
-        said = child.stdout.read().split()
+        said += child.stdout.read().split()
         child.stdout.close()
-        child.wait(10)
+        child.wait(PATIENCE_S)
         held |= {line for line in said if len(line) == 64}
         removed = {line[1:] for line in said if line.startswith("-")}
         held -= removed
@@ -683,7 +685,7 @@ def test_many_threads(folder: pathlib.Path) -> None:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(60)
+            thread.join(10 * PATIENCE_S)
         assert not errors
         entries = store._holdings.entries.values()
         assert store.totals()["bytes"] == sum(entry.length for entry in entries) <= 2000

@@ -102,13 +102,15 @@ def allow_connections(count: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def refusals(log: Log, *, every_s: float = 1.0) -> Callable[[str], None]:
+def refusals(
+    log: Log, *, every_s: float = 1.0, clock: Callable[[], float] = time.monotonic
+) -> Callable[[str], None]:
     """Logs why handshakes fail, one line in ``every_s`` seconds: who scans ports does not fill the disk."""
     last, skipped = float("-inf"), 0
 
     def refused(reason: str) -> None:
         nonlocal last, skipped
-        now = time.monotonic()
+        now = clock()
         if now - last < every_s:
             skipped += 1
             return
