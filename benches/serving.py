@@ -7,10 +7,14 @@ Server, clients and the in-process comparison are processes of their own on one 
 that a server elsewhere would have, so two throughputs of the server are given beside the wall clock's: `server_side`,
 answers for the time that the clients left of the cores (cores that stay idle count against the server), and
 `per_core_second`, answers per processor second of the server (the only one that means much where the machine is busy
-with other things). In process, the better of one provider with all threads and one provider per core is taken, from
-before and after the load, with one owner's keys (`ratio_to_peer` is server_side over that; `ratio_to_one_process`
-over one process with all threads, the form of `ckks_predict.py`) and with as many owners' keys as the server has
-clients (`peer_many_keys`): keys of one owner stay in the caches, those of many do not.
+with other things). In process, from before and after the load whichever was quicker:
+
+- `peer_one_process`, one owner and one process with all threads, the form of `ckks_predict.py`;
+- `peer_best`, one owner and the better of that and one process for each core;
+- `peer_many_keys`, the same with as many owners' keys as the server has clients: keys of one owner stay in the caches,
+  those of many do not.
+
+`ratio_to_one_process`, `ratio_to_peer` and `ratio_to_many_keys` are `server_side` over each of them.
 """
 
 from __future__ import annotations
@@ -22,34 +26,45 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from measurement import RESULTS, machine
 from prediction_tasks import TASKS, Problem, problem
-from serving_tree import Memory, Server
+from serving_tree import Server
 
 import tacit
 from tacit.backends.ckks.owner import Owner
+from tacit.backends.ckks.public import PublicPlan
 from tacit.service.package import compile_package
+from tacit.service.program import key_memory_bytes
 
 HERE = Path(__file__).resolve().parent
 MODEL = "model"
 KEYS_TASK = "svc-iris"
 IN_PROCESS_S = 3.0
 WARM_S = 20.0
-"""Before memory is watched: until then each worker reads the keys of owners that it meets for the first time."""
+"""Of the load before memory is watched, after each worker has read the keys of each owner."""
+SETTLED_BYTES = 8 << 20
+"""Growth that is none: buffers of requests that are under way when one looks."""
+ID_BYTES = 128
+"""Of the front for an answer: its id is remembered."""
 CORES = len(os.sched_getaffinity(0))
+Seen = TypeVar("Seen")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One line of results. Seconds are of one prediction, from the first byte sent to the last received.
 
-    ``growth_bytes``: proportional memory of the server's processes, mean of the last fifth of the measured time minus
-    that of the second fifth. ``throughput``: answers per second of the wall clock.
+    ``rss_start``, ``rss_end``: resident bytes of each process, medians of the first and last five seconds, with
+    ``--keys`` before and after all owners came;
+    ``growth_bytes``: all of ``rss_end`` minus all of ``rss_start``, ``is_flat`` where that is no more than the ids that
+    the front remembers and `SETTLED_BYTES`. ``held_bytes`` of ``full_bytes``: keys in the workers before the time that
+    is measured, and where they are full. ``throughput``: answers per second of the wall clock.
     """
 
     task: str
@@ -70,6 +85,8 @@ class Row:
     throughput: float | None = None
     server_side: float | None = None
     per_core_second: float | None = None
+    peer_one_process: float | None = None
+    peer_best: float | None = None
     peer_per_core_second: float | None = None
     peer_many_keys: float | None = None
     peer_many_keys_per_core_second: float | None = None
@@ -77,13 +94,19 @@ class Row:
     server_cores: float | None = None
     rss_bytes: int | None = None
     pss_bytes: int | None = None
+    rss_start: dict[str, int] | None = None
+    rss_end: dict[str, int] | None = None
     growth_bytes: int | None = None
+    is_flat: bool | None = None
+    held_bytes: int | None = None
+    full_bytes: int | None = None
     limit_bytes: int | None = None
     bytes_up: int | None = None
     bytes_down: int | None = None
     key_bytes: int | None = None
     ratio_to_peer: float | None = None
     ratio_to_one_process: float | None = None
+    ratio_to_many_keys: float | None = None
     peer: str | None = None
     note: str | None = None
 
@@ -158,7 +181,8 @@ class InProcess:
     many_per_core: float
 
 
-def in_process(task: Compiled, folder: Path, owners: int) -> InProcess:
+def in_process(task: Compiled, folder: Path, owners: int, seconds: float) -> InProcess:
+    """``seconds``: of each of the four forms."""
     plan, samples = _plan(task), np.load(task.samples)
     for number in range(owners):
         if not (folder / f"request-{number}").exists():
@@ -166,7 +190,7 @@ def in_process(task: Compiled, folder: Path, owners: int) -> InProcess:
             (folder / f"keys-{number}").write_bytes(owner.evaluation_keys())
             (folder / f"request-{number}").write_bytes(owner.encrypt(samples[:1]))
     found = [
-        [_together(task, folder, count, *shape) for shape in ((1, CORES), (CORES, 1))]
+        [_together(task, folder, count, *shape, seconds) for shape in ((1, CORES), (CORES, 1))]
         for count in (1, owners)
     ]
     best = [[max(values) for values in zip(*rows, strict=True)] for rows in found]
@@ -179,11 +203,14 @@ def _plan(task: Compiled) -> bytes:
     return Provider.from_bytes(task.bundle.read_bytes()).public_plan()
 
 
-def _together(task: Compiled, folder: Path, owners: int, processes: int, threads: int) -> tuple[float, float]:
+def _together(
+    task: Compiled, folder: Path, owners: int, processes: int, threads: int, seconds: float
+) -> tuple[float, float]:
+    """Answers per second of all processes together, and per second of processor time."""
     command = [sys.executable, str(HERE / "serving_inprocess.py"), str(task.bundle), str(folder), str(owners)]
     running = [
         subprocess.Popen(
-            [*command, str(threads), str(IN_PROCESS_S)],
+            [*command, str(threads), str(seconds)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -202,39 +229,41 @@ def _together(task: Compiled, folder: Path, owners: int, processes: int, threads
     return sum(row["done"] / row["seconds"] for row in found), sum(row["done"] for row in found) / cpu
 
 
-class Watch:
-    """The memory of a server every second, from a thread."""
+class Watch(Generic[Seen]):
+    """What ``look`` sees every second, from a thread."""
 
-    def __init__(self, server: Server) -> None:
-        self.samples: list[Memory] = []
-        self._server = server
+    def __init__(self, look: Callable[[], Seen]) -> None:
+        self.samples: list[Seen] = []
+        self._look = look
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
         while not self._stop.wait(1.0):
-            self.samples.append(self._server.memory())
+            self.samples.append(self._look())
 
     def stop(self) -> None:
         self._stop.set()
         self._thread.join(10)
 
-    def growth_bytes(self) -> int:
-        """Mean of the last fifth minus that of the second fifth."""
-        sizes = [sample.pss_bytes for sample in self.samples]
-        fifth = max(1, len(sizes) // 5)
-        return int(np.mean(sizes[-fifth:]) - np.mean(sizes[fifth : 2 * fifth] or sizes[:1]))
+
+def settled(samples: Sequence[dict[str, int]]) -> dict[str, int]:
+    """The median of each process; one that is not in all of them counts as 0 where it is not."""
+    names = sorted({name for sample in samples for name in sample})
+    return {name: int(np.median([sample.get(name, 0) for sample in samples])) for name in names}
 
 
 def load(
     task_name: str, clients: int, seconds: float, workers: int, threads: int, plain: bool, folder: Path
-) -> tuple[Row, list[Memory]]:
-    """Clients for so many seconds, and the same provider in process before and after."""
+) -> tuple[Row, list[dict[str, int]]]:
+    """Clients for so many seconds, and the same provider in process before and after; memory of each second."""
     task = compiled(task_name, folder)
-    before = in_process(task, folder, clients)
+    in_process_s = min(IN_PROCESS_S, max(0.5, seconds / 10))
+    before = in_process(task, folder, clients, in_process_s)
     key_bytes = int(task.facts["key_bytes"])
-    options = [f"--workers={workers}", f"--threads={threads}", f"--key-memory={8 * clients * key_bytes}"]
+    full = workers * clients * key_memory_bytes(PublicPlan.from_bytes(_plan(task)))
+    options = [f"--workers={workers}", f"--threads={threads}", f"--key-memory={full}"]
     options += ["--rate=1000000"] + (["--insecure-http"] if plain else [])
     with Server([task.package], folder, *options) as server:
         job = {
@@ -244,7 +273,8 @@ def load(
                 "model": MODEL,
             },
             **{"plan_id": task.plan_id, "samples": str(task.samples), "expected": str(task.expected)},
-            **{"clients": clients, "seconds": seconds, "warm_s": min(WARM_S, seconds)},
+            **{"clients": clients, "seconds": seconds, "warm_s": min(WARM_S, seconds / 4)},
+            "full_bytes": full,
         }
         (folder / "job.json").write_text(json.dumps(job))
         process = subprocess.Popen(
@@ -253,21 +283,28 @@ def load(
             text=True,
         )
         assert process.stdout is not None
-        watch, cpu, done = None, 0.0, {}
+        watch, cpu, done, held, pss = None, 0.0, {}, 0, 0
         for line in process.stdout:
             event = json.loads(line)
+            if event["event"] == "filled":
+                held = event["held_bytes"]
             if event["event"] == "measuring":
-                watch, cpu = Watch(server), server.cpu_seconds()
+                watch, cpu = Watch(server.rss), server.cpu_seconds()
             if event["event"] == "done":
                 done, cpu = event, server.cpu_seconds() - cpu
                 if watch is not None:
                     watch.stop()
+                pss = server.memory().pss_bytes
         process.wait(60)
         if not done or watch is None:
             raise RuntimeError("the clients ended before they were done; their errors are above")
         status = server.stop()
-    after = in_process(task, folder, clients)
-    peer = max(before.one, after.one)
+    after = in_process(task, folder, clients, in_process_s)
+    peer, peer_threads, peer_many = (
+        max(getattr(found, form) for found in (before, after)) for form in ("one", "threads", "many")
+    )
+    first, last = settled(watch.samples[:5]), settled(watch.samples[-5:])
+    growth = sum(last.values()) - sum(first.values())
     latencies = np.array(done["latencies_s"])
     count, wall = len(latencies), done["seconds"]
     client_cores = done["cpu_seconds"] / wall
@@ -293,18 +330,26 @@ def load(
         server_side=server_side,
         per_core_second=count / cpu,
         peer_per_core_second=max(before.one_per_core, after.one_per_core),
-        peer_many_keys=max(before.many, after.many),
+        peer_one_process=peer_threads,
+        peer_best=peer,
+        peer_many_keys=peer_many,
         peer_many_keys_per_core_second=max(before.many_per_core, after.many_per_core),
         client_cores=client_cores,
         server_cores=cpu / wall,
-        rss_bytes=max(sample.rss_bytes for sample in watch.samples),
-        pss_bytes=max(sample.pss_bytes for sample in watch.samples),
-        growth_bytes=watch.growth_bytes(),
+        rss_bytes=max(sum(sample.values()) for sample in watch.samples),
+        pss_bytes=pss,
+        rss_start=first,
+        rss_end=last,
+        growth_bytes=growth,
+        is_flat=growth <= SETTLED_BYTES + ID_BYTES * count,
+        held_bytes=held,
+        full_bytes=full,
         bytes_up=int(task.facts["request_bytes"]),
         bytes_down=int(task.facts["response_bytes"]),
         key_bytes=key_bytes,
         ratio_to_peer=server_side / peer,
-        ratio_to_one_process=server_side / max(before.threads, after.threads),
+        ratio_to_one_process=server_side / peer_threads,
+        ratio_to_many_keys=server_side / peer_many,
         peer="in process",
         note=f"in process {before.one:.1f}/s before, {after.one:.1f}/s after; with the keys of {clients} owners "
         f"{before.many:.1f}/s and {after.many:.1f}/s"
@@ -320,8 +365,8 @@ def many_keys(clients: int, task_name: str, key_memory: int, workers: int, folde
     options = [f"--workers={workers}", "--threads=1", f"--key-memory={key_memory}", "--rate=1000000"]
     groups, failures, checked, max_error, latencies = 20, 0, 0, 0.0, []
     with Server([task.package], folder, *options) as server:
-        idle = server.memory()
-        watch = Watch(server)
+        idle, rss_start = server.memory(), server.rss()
+        watch = Watch(server.memory)
         for first in range(0, clients, groups):
             job = {
                 **{"address": server.address, "authority": str(server.authority), "model": MODEL},
@@ -349,6 +394,7 @@ def many_keys(clients: int, task_name: str, key_memory: int, workers: int, folde
             checked += events["done"]["checked"]
             max_error = max(max_error, events["done"]["max_error"])
         watch.stop()
+        rss_end = server.rss()
         stored = sum(path.stat().st_size for path in (folder / "store").rglob("*") if path.is_file())
         status = server.stop()
     largest = max(sample.pss_bytes for sample in watch.samples)
@@ -359,6 +405,8 @@ def many_keys(clients: int, task_name: str, key_memory: int, workers: int, folde
         shape=task_name,
         system="tacit serve",
         seconds=float(np.percentile(latencies, 50)) if latencies else None,
+        p95_s=float(np.percentile(latencies, 95)) if latencies else None,
+        p99_s=float(np.percentile(latencies, 99)) if latencies else None,
         n=len(latencies),
         clients=clients,
         workers=workers,
@@ -369,6 +417,8 @@ def many_keys(clients: int, task_name: str, key_memory: int, workers: int, folde
         promised_error=task.promised_error,
         rss_bytes=max(sample.rss_bytes for sample in watch.samples),
         pss_bytes=largest,
+        rss_start=rss_start,
+        rss_end=rss_end,
         limit_bytes=limit,
         key_bytes=key_bytes,
         note=f"{idle.pss_bytes >> 20} MiB before, {key_memory >> 20} MiB allowed for keys, "
@@ -396,7 +446,9 @@ def main() -> int:
     )
     parser.add_argument("--quick", action="store_true", help="4 clients, 5 seconds; with --keys 40 of them")
     parser.add_argument("--json", action="store_true", help="one object per line")
-    parser.add_argument("--memory", action="store_true", help="print the memory of every second on stderr")
+    parser.add_argument(
+        "--memory", action="store_true", help="print the memory of every process and second on stderr"
+    )
     parser.add_argument("--save", action="store_true", help="append the row to benches/results/serving.jsonl")
     chosen = parser.parse_args()
     chosen.task = chosen.task or (KEYS_TASK if chosen.keys else "mlp-784-128-10")
@@ -418,7 +470,10 @@ def main() -> int:
                 folder,
             )
     for second, sample in enumerate(samples if chosen.memory else (), 1):
-        print(f"{second} s: {sample.pss_bytes >> 20} MiB, RSS {sample.rss_bytes >> 20} MiB", file=sys.stderr)
+        print(
+            f"{second} s: " + ", ".join(f"{name} {size >> 20} MiB" for name, size in sample.items()),
+            file=sys.stderr,
+        )
     if chosen.json:
         print(json.dumps(row.to_dict()), flush=True)
     else:

@@ -14,6 +14,7 @@ import json
 import ssl
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,10 @@ __all__ = ["Connection", "Job", "Reply"]
 
 PIECE_BYTES = 4 << 20
 CHECK_EVERY = 50
+BURST = 16
+"""Requests of one owner at once: a worker that finds nothing else to do beside them copies the owner's keys."""
+FILL_S = 60.0
+"""Most time for that."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,8 @@ class Job:
     seconds: float
     warm_s: float
     requests_each: int = 2
+    full_bytes: int = 0
+    """Keys in the memory of the workers when each has those of each owner. 0: that is not waited for."""
 
 
 @dataclass
@@ -141,7 +148,7 @@ class Client:
         """A request of its own for an answer that is decrypted: an owner takes one answer for each."""
         return self.owner.encrypt(self.samples[step])
 
-    async def predict(self, request: bytes) -> bytes:
+    async def predict(self, request: bytes, connection: Connection | None = None) -> bytes:
         """One prediction; the answer still encrypted, its tag checked. Raises ``RuntimeError`` for an error."""
         facts: dict[str, Any] = {"client": self.secret, "model": self.job.model}
         facts |= {"plan": bytes.fromhex(self.job.plan_id), "key": self.digest}
@@ -153,13 +160,30 @@ class Client:
             wire.CONTENT_LENGTH_OF_JSON.lower(): str(length),
         }
         path = wire.PATHS["infer"].format(model=self.job.model)
-        reply = await self.connection.ask("POST", path, headers, *parts)
+        reply = await (connection or self.connection).ask("POST", path, headers, *parts)
         if reply.status != 200:
             raise RuntimeError(f"{reply.status} {reply.body[:300]!r}")
         text = reply.headers.get(wire.CONTENT_LENGTH_OF_JSON.lower())
         found = InferResponse.decode(reply.body, int(text) if text else None)
         body = envelope.open_response(bytes(found.outputs[0].elements()[0]), id=id_, **facts)
         return bytes(body)
+
+
+async def fill(clients: Sequence[Client], job: Job, context: ssl.SSLContext | None) -> int:
+    """Asks in bursts until the workers hold ``job.full_bytes`` of keys. Returns what they hold in the end."""
+    connections = [Connection(job.address, context) for _ in range(BURST)]
+
+    async def held() -> int:
+        found = json.loads((await connections[0].ask("GET", wire.PATHS["load"], {})).body)
+        return int(found["memory"]["keys_bytes"])
+
+    end = time.monotonic() + FILL_S
+    while (now := await held()) < job.full_bytes and time.monotonic() < end:
+        for client in clients:
+            await asyncio.gather(*(client.predict(client.requests[0], each) for each in connections))
+    for connection in connections:
+        connection.close()
+    return now
 
 
 async def run(job: Job) -> None:
@@ -186,6 +210,9 @@ async def run(job: Job) -> None:
         for step in range(job.requests_each):
             check(client, step, await client.predict(client.encrypt(step)))
     say("checked", checked=tally.checked, max_error=tally.max_error)
+    if job.full_bytes:
+        start = time.monotonic()
+        say("filled", held_bytes=await fill(clients, job, context), seconds=time.monotonic() - start)
 
     async def ask_on(client: Client, end: float, measured: bool) -> None:
         number = 0

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 BENCH = Path(__file__).resolve().parents[2] / "benches" / "serving.py"
 
 
@@ -34,8 +36,18 @@ def test_clients_get_right_answers_and_no_failure() -> None:
     # Clients were not the server: both took processor time, and the in-process provider was measured beside.
     assert row["client_cores"] > 0
     assert row["server_cores"] > 0
-    assert row["ratio_to_peer"] > 0
     assert row["peer"] == "in process"
+    for ratio, peer in (
+        ("ratio_to_one_process", "peer_one_process"),
+        ("ratio_to_peer", "peer_best"),
+        ("ratio_to_many_keys", "peer_many_keys"),
+    ):
+        assert row[ratio] == pytest.approx(row["server_side"] / row[peer])
+    # Every worker had the keys of every owner before memory was looked at, and each process was.
+    assert row["held_bytes"] == row["full_bytes"] > 0
+    names = {"front", "zygote", "family 1", *(f"worker {number + 1}" for number in range(row["workers"]))}
+    assert set(row["rss_start"]) == set(row["rss_end"]) == names
+    assert row["growth_bytes"] == sum(row["rss_end"].values()) - sum(row["rss_start"].values())
 
 
 def test_keys_of_many_owners_stay_within_the_memory_that_is_configured() -> None:

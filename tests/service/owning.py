@@ -50,16 +50,20 @@ class ByHand:
 
     def message(self, samples: np.ndarray, *, now_ms: int | None = None) -> bytes:
         """An encrypted request in its frame."""
-        message, made = envelope.seal_request(
-            self.owner.encrypt(samples),
+        message, made = self.sealed(self.owner.encrypt(samples), now_ms=now_ms)
+        self.ids.append(made)
+        return message
+
+    def sealed(self, request: bytes, *, now_ms: int | None = None) -> tuple[bytes, bytes]:
+        """A frame around a request, and its id."""
+        return envelope.seal_request(
+            request,
             client=self.secret,
             model=self.model,
             plan=bytes.fromhex(self.plan_id),
             key=bytes.fromhex(self.digest),
             now_ms=time.time_ns() // 10**6 if now_ms is None else now_ms,
         )
-        self.ids.append(made)
-        return message
 
     def send(self, message: bytes, **more: str) -> httpx.Response:
         parts, length = InferRequest(inputs=(Tensor.of_bytes("request", [message]),), binary=True).encode()
