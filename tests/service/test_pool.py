@@ -547,6 +547,8 @@ def test_models_come_and_go(scene: Scene) -> None:
             offered = await pool.offer("ckks", provider.to_bytes())
             request = scene.a.owner.encrypt(X[:1])
             with pytest.raises(PeerIncompatibleError):
+                await pool.check_keys(offered.program_id, scene.a.file)
+            with pytest.raises(MissingKeyError, match="damaged"):  # what is no key of this plan was not accepted
                 await pool.run(offered.program_id, request, scene.a.file)
             running = asyncio.create_task(pool.run(scene.program, request, scene.a.file))
             await asyncio.sleep(0)
