@@ -28,7 +28,8 @@ pub(crate) struct Giant {
 
 impl LinearMap {
     /// Encodes `diagonals` with `scale` for ciphertexts of at most `level`. Each has one value per slot; their
-    /// indices k lie strictly between −slots and slots.
+    /// indices k lie strictly between −slots and slots. Those that round to nothing are left out, for a sum in which
+    /// only they were rotated is a multiple of P: the division by P·q_l would round all its coefficients to one side.
     ///
     /// # Errors
     /// [`CkksError::InvalidLinearMap`] for `baby` = 0, no diagonal, an index or a length out of range;
@@ -60,6 +61,7 @@ impl LinearMap {
             ));
         }
         let mut giants: BTreeMap<i64, Vec<(i64, Poly<Eval>)>> = BTreeMap::new();
+        let mut nothing = None;
         for (&k, diagonal) in diagonals {
             if k.unsigned_abs() >= slots as u64 {
                 return Err(invalid(
@@ -84,7 +86,14 @@ impl LinearMap {
             let mut turned = diagonal.clone();
             turned.rotate_right(rotation.rem_euclid(slots as i64) as usize);
             let encoded = encode_qp(params, &turned, level, scale)?;
-            giants.entry(rotation).or_default().push((j, encoded));
+            if is_zero(&encoded) {
+                nothing = Some(encoded);
+            } else {
+                giants.entry(rotation).or_default().push((j, encoded));
+            }
+        }
+        if giants.is_empty() {
+            giants.extend(nothing.map(|encoded| (0, vec![(0, encoded)])));
         }
         let giants = giants
             .into_iter()
@@ -156,6 +165,10 @@ impl fmt::Debug for LinearMap {
             .field("giants", &self.giants.len())
             .finish_non_exhaustive()
     }
+}
+
+fn is_zero(poly: &Poly<Eval>) -> bool {
+    (0..poly.rows()).all(|row| poly.row(row).iter().all(|&word| word == 0))
 }
 
 fn invalid(

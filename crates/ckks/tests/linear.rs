@@ -61,6 +61,27 @@ fn rotations_are_those_in_use() {
     assert_eq!(map.memory_bytes(), 4 * 3 * 32 * 8);
 }
 
+/// With nothing that was rotated in the sum, all coefficients of a division by P·q_l would be rounded to one side: an error
+/// near 2^18 of slot 0, which is near the root 1, where rounding makes 2^11.
+#[test]
+fn diagonals_of_nothing_are_left_out() {
+    let mut f = Fixture::new(13, 3, 1, &[1, 2]);
+    let (slots, top) = (f.params.slots(), f.params.max_level());
+    let weights = [(0.6, 0.0), (0.9, 0.0)].repeat(slots / 2);
+    let nothing = vec![(1e-15, 0.0); slots];
+    let diagonals = [(0, weights), (1, nothing.clone()), (2, nothing.clone())].into();
+    let map = LinearMap::new(&f.params, &diagonals, top, 2f64.powi(36), 2).unwrap();
+    assert!(map.rotations().is_empty());
+    let x = f.values();
+    let a = f.encrypt(&x);
+    let result = f.evaluator.linear(&a, &map, true).unwrap();
+    f.assert_decrypts(&result, &expected(&x, &diagonals), -21);
+    let none = [(1, nothing)].into();
+    let map = LinearMap::new(&f.params, &none, top, 2f64.powi(36), 2).unwrap();
+    assert!(map.rotations().is_empty());
+    assert!(f.evaluator.linear(&a, &map, true).unwrap().is_transparent());
+}
+
 #[test]
 fn combinations_of_ciphertexts() {
     let mut f = Fixture::new(9, 4, 2, &[]);
