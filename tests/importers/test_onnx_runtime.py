@@ -20,7 +20,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from tacit.errors import ModelError
+from tacit.errors import ModelError, UnsupportedOpError
 from tacit.importers import load
 from tacit.ir import interpret
 from tests.importers.fitted import FITTED, fit
@@ -324,3 +324,17 @@ def test_published_models(file: str, shape: tuple[int, ...]) -> None:
     wanted = np.concatenate([session.run(None, {entry.name: data[i : i + 1]})[0] for i in range(len(data))])
     got = interpret(graph, data)[graph.primary]
     assert np.max(np.abs(got - wanted)) <= RELATIVE * max(1.0, float(np.max(np.abs(wanted))))
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [{"strides": [2, 3], "output_shape": [11, 13]}, {"strides": [3, 3], "auto_pad": "SAME_UPPER"}],
+    ids=["shape", "same"],
+)
+def test_a_transposed_convolution_beyond_its_kernel_is_refused(attributes: dict[str, Any]) -> None:
+    """The reference evaluator of the onnx package and ONNX Runtime answer differently there."""
+    node = helper.make_node("ConvTranspose", ["x", "w"], ["y"], **attributes)
+    proto = model([node], [("x", ("batch", 2, 5, 4))], ["y"], [tensor(np.ones((2, 3, 3, 2)), "w")])
+    with pytest.raises(UnsupportedOpError, match="more than the kernel reaches") as caught:
+        load(proto)
+    assert caught.value.opset == 17 and caught.value.hint

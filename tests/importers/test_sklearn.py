@@ -9,13 +9,20 @@ import numpy as np
 import pandas as pd
 import pytest
 from skl2onnx import to_onnx
-from sklearn.ensemble import IsolationForest, VotingClassifier, VotingRegressor
-from sklearn.linear_model import Lasso, LogisticRegression, Ridge
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    IsolationForest,
+    VotingClassifier,
+    VotingRegressor,
+)
+from sklearn.linear_model import Lasso, LogisticRegression, Ridge, RidgeClassifier
+from sklearn.model_selection import TunedThresholdClassifierCV
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScaler
-from sklearn.svm import SVC, SVR
+from sklearn.svm import SVC, SVR, LinearSVC
 
 from tacit.errors import ModelError, UnsupportedOpError
 from tacit.importers import import_sklearn, load
@@ -144,6 +151,25 @@ def test_what_cannot_be_read_is_named_with_a_way_out(make: Any) -> None:
         estimator = make().fit(x, y)
     with pytest.raises(UnsupportedOpError) as caught:
         load(estimator)
+    assert caught.value.hint and caught.value.op
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda x, y: CalibratedClassifierCV(LinearSVC(), method="isotonic", cv=2).fit(x, y > 0),
+        lambda x, y: TunedThresholdClassifierCV(LogisticRegression(max_iter=500), cv=2).fit(x, y > 0),
+        lambda x, y: HistGradientBoostingClassifier(max_iter=2, categorical_features=[3]).fit(
+            np.column_stack([x[:, :3], y]), x[:, 0] > 5.8
+        ),
+        lambda x, y: RidgeClassifier().fit(x, np.column_stack([y > 0, y > 1])),
+    ],
+    ids=["isotonic", "threshold", "categories", "labels"],
+)
+def test_what_would_be_read_wrongly_is_refused(make: Any) -> None:
+    x, y = DATA["iris"]
+    with pytest.raises(UnsupportedOpError) as caught:
+        load(make(x, y))
     assert caught.value.hint and caught.value.op
 
 

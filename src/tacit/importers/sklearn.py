@@ -30,6 +30,15 @@ __all__ = ["COMPOSED", "import_sklearn"]
 
 _SEARCHES = ("GridSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV", "RandomizedSearchCV")
 
+_MISREAD = {
+    ("CalibratedClassifierCV", "isotonic"): "calibrate with method='sigmoid'",
+    (
+        "TunedThresholdClassifierCV",
+        "",
+    ): "load its `estimator_` and hold the probabilities against `best_threshold_`",
+}
+"""Estimators, with their ``method`` where it matters, of which skl2onnx 1.20 makes another model: a way out."""
+
 COMPOSED = (
     "ColumnTransformer",
     "FeatureUnion",
@@ -251,6 +260,13 @@ def _through_onnx(estimator: Any, ctx: Lowering, x: Operand) -> Prediction:
     from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
 
     name = type(estimator).__name__
+    if (name, getattr(estimator, "method", "")) in _MISREAD or (name, "") in _MISREAD:
+        raise UnsupportedOpError(
+            f"{name} cannot be read: what skl2onnx makes of it answers otherwise",
+            node=name,
+            op=name,
+            hint=_MISREAD.get((name, "")) or _MISREAD[(name, estimator.method)],
+        )
     is_classifier = hasattr(estimator, "classes_")
     options = {id(estimator): {"zipmap": False}} if is_classifier else None
     failures: list[Exception] = []

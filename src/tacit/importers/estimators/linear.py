@@ -49,6 +49,15 @@ def _exponential(estimator: Any, ctx: Lowering, x: Operand) -> Prediction:
 
 def _scores(estimator: Any, ctx: Lowering, x: Operand) -> Prediction:
     """Classifiers that give decision values only."""
+    binarizer = getattr(estimator, "_label_binarizer", None)
+    if str(getattr(binarizer, "y_type_", "")).startswith("multilabel"):
+        name = type(estimator).__name__
+        raise UnsupportedOpError(
+            f"{name} of several labels at once is not read",
+            node=name,
+            op=name,
+            hint="fit one classifier per label",
+        )
     classes = class_labels(estimator)
     weights, bias, _ = _coefficients(estimator)
     scores = affine(ctx, x, weights, bias)

@@ -104,14 +104,12 @@ def _boosted_regressor(estimator: Any, ctx: Lowering, x: Operand) -> Prediction:
 
 def _histogram_scores(estimator: Any, ctx: Lowering, x: Operand) -> Operand:
     """Boosting over bins; its nodes keep the thresholds in float64, and data are not rounded."""
+    if estimator.is_categorical_ is not None:  # also without a node that asks for one: columns change places
+        raise _refuse(estimator, "with categorical features", "encode categories as columns of 0 and 1")
     trees: list[Tree] = []
     for row in estimator._predictors:
         for column, part in enumerate(row):
             nodes = part.nodes
-            if nodes["is_categorical"].any():
-                raise _refuse(
-                    estimator, "with categorical features", "encode categories as columns of 0 and 1"
-                )
             is_leaf = nodes["is_leaf"].astype(np.bool_)
             value = np.zeros((len(nodes), len(row)))
             value[:, column] = nodes["value"]

@@ -136,6 +136,11 @@ def _transposed_pads(
             raise node.malformed(f"auto_pad `{other}` is no mode of ONNX")
     for i, size in enumerate(wanted):
         total = strides[i] * (sizes[i] - 1) + extra[i] + spans[i] + 1 - size
+        if total < (-1 if mode == "NOTSET" else 0):
+            raise node.unsupported(
+                f"an output of {size}, which is {-total} more than the kernel reaches: runtimes differ there",
+                "give pads and output_padding, or follow it by Pad",
+            )
         small = total // 2
         first = small if mode == "SAME_UPPER" else total - small
         pads[i], pads[i + n] = first, total - first
