@@ -548,7 +548,8 @@ def test_models_come_and_go(scene: Scene) -> None:
             request = scene.a.owner.encrypt(X[:1])
             with pytest.raises(PeerIncompatibleError):
                 await pool.check_keys(offered.program_id, scene.a.file)
-            with pytest.raises(MissingKeyError, match="damaged"):  # what is no key of this plan was not accepted
+            # What is no key of this plan was not accepted, so the disk must have changed it.
+            with pytest.raises(MissingKeyError, match="damaged"):
                 await pool.run(offered.program_id, request, scene.a.file)
             running = asyncio.create_task(pool.run(scene.program, request, scene.a.file))
             await asyncio.sleep(0)
