@@ -42,6 +42,13 @@ def test_nobody_else_trusts_it(host: str) -> None:
     assert isinstance(tls.explain(error or ValueError(), host), TlsError)
 
 
+def test_its_authority_issues_no_authorities(tmp_path: Path) -> None:
+    made = development.dev_certificate(tmp_path / "dev")
+    authority = x509.load_pem_x509_certificate(made.ca.read_bytes())
+    facts = authority.extensions.get_extension_for_class(x509.BasicConstraints)
+    assert facts.critical and facts.value.ca and facts.value.path_length == 0
+
+
 def test_its_authority_cannot_vouch_for_another_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even a client that trusts the authority refuses a certificate of it for another name: name constraints."""
     real = x509.SubjectAlternativeName

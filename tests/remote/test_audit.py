@@ -11,6 +11,7 @@ import pytest
 from tacit.backends.base import Sight
 from tacit.backends.ckks.compiled import Compiled
 from tacit.backends.ckks.owner import Owner
+from tacit.backends.ckks.provider import Provider
 from tacit.backends.ckks.public import PublicPlan
 from tacit.errors import (
     MalformedMessageError,
@@ -20,7 +21,7 @@ from tacit.errors import (
     PlanRefusedError,
 )
 from tacit.remote.audit import MAX_FRAME_BYTES, audit, trusted
-from tacit.remote.exchange import largest_response
+from tacit.remote.exchange import SPARE_BYTES, largest_response
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +109,17 @@ def test_requests_and_answers_over_the_limit_are_refused(
         with pytest.raises(PlanRefusedError, match="over the limit") as caught:
             checked(plan)
         assert len(caught.value.findings) == count
+
+
+def test_the_size_of_an_answer_is_told(bundles: tuple[bytes, bytes]) -> None:
+    """A limit that is twice as large as an answer would let a provider send twice as much."""
+    for bundle in bundles:
+        compiled = Compiled.from_bytes(bundle)
+        owner, provider = Owner(compiled.public), Provider(compiled)
+        provider.load_keys(owner.evaluation_keys())
+        x = np.tile(compiled.public.region.mean, (compiled.public.batch, 1))
+        made = len(provider.run(owner.encrypt(x)))
+        assert made < largest_response(compiled.public) < 1.1 * made + 2 * SPARE_BYTES
 
 
 def test_the_size_of_a_request_is_told(bundles: tuple[bytes, bytes]) -> None:

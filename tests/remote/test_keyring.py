@@ -178,6 +178,21 @@ def test_keys_of_several_plans_and_what_removing_removes(tmp_path: pathlib.Path)
     assert sorted(path.suffix for path in ring.folder.iterdir()) == [".evaluation", ".key"]
 
 
+def test_evaluation_keys_without_a_key_are_swept(tmp_path: pathlib.Path) -> None:
+    ring = Keyring(tmp_path / "keys")
+    assert ring.sweep() == []
+    kept, lost = save(ring), save(ring, plan="cd" * 32, evaluation=b"other")
+    lost.path.write_bytes(b"damaged")
+    left = ring.evaluation_path(lost)
+    assert ring.sweep() == []  # somebody may be about to write its key
+    for path in ring.folder.glob("*.evaluation"):
+        os.utime(path, (1, 1))
+    (ring.folder / "notes.txt").write_text("mine")
+    assert ring.sweep() == [left]
+    assert ring.evaluation_path(kept).exists() and not left.exists()
+    assert (ring.folder / "notes.txt").exists()
+
+
 def test_new_evaluation_keys_take_the_place_of_the_old(tmp_path: pathlib.Path) -> None:
     ring = Keyring(tmp_path / "keys", passphrase=WORDS)
     entry = ring.with_evaluation(save(ring), b"new")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 import pytest
+from starlette.requests import Request
 
 from tacit.errors import BusyError, MalformedMessageError, PeerTimeoutError, RateLimitError, TooLargeError
 from tacit.service import intake
+from tacit.service.app import _whole
 from tacit.service.intake import Disconnected, Intake, pieces
 
 Result = TypeVar("Result")
@@ -192,3 +195,26 @@ def test_room_is_bounded_over_all_callers_and_given_back() -> None:
     with pytest.raises(BusyError), found.hold("a") as third:
         third(11)
     assert found.held_bytes == 0
+
+
+def test_a_body_lies_in_memory_once() -> None:
+    size, piece = 32 << 20, 1 << 16
+    told, left = [0], size
+
+    async def receive() -> dict[str, Any]:
+        nonlocal left
+        left -= piece
+        return {"type": "http.request", "body": bytes(piece), "more_body": left > 0}
+
+    def take(count: int) -> None:
+        told[0] += count
+
+    request = Request({"type": "http", "headers": [(b"content-length", str(size).encode())]}, receive)
+    tracemalloc.start()
+    try:
+        body = asyncio.run(_whole(request, size, take))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(body) == told[0] == size and body.readonly
+    assert peak < 1.3 * size

@@ -32,6 +32,20 @@ def workers(process: int) -> list[int]:
     return found
 
 
+def test_memory_of_a_worker_is_limited_where_that_is_asked_for(tmp_path: Path) -> None:
+    words = (str(write_package(tmp_path)), "--store", str(tmp_path / "store"), f"--worker-bytes={1 << 30}")
+    with serving(tmp_path, *words, config=tmp_path) as server:
+        client = Client(server, None)
+        assert isinstance(client.send(), httpx.Response)
+        assert np.allclose(client.predict(SAMPLE), CLEAR, atol=0.01)
+        found = workers(server.process.pid)
+        assert found
+        for worker in found:
+            lines = Path(f"/proc/{worker}/limits").read_text().splitlines()
+            (line,) = [line for line in lines if line.startswith("Max data size")]
+            assert 1 << 30 <= int(line.split()[3]) < 1 << 32
+
+
 @pytest.mark.parametrize("fatal", [signal.SIGSTOP, signal.SIGKILL])
 def test_a_lost_worker_is_a_refusal_in_time(tmp_path: Path, fatal: signal.Signals) -> None:
     """503 with `Retry-After` soon, or no loss at all; then right answers again, from another process."""

@@ -39,6 +39,11 @@ def command(
     all is well."""
     from tacit.remote.doctor import examine
 
+    if url.endswith(".toml"):
+        raise InvalidParameterError(
+            "files of parties describe a computation of several parties, which this version does not have",
+            hint="name a provider's address: https://provider.example:8443/diagnosis",
+        )
     if not is_url(url):
         raise InvalidParameterError(
             "this version examines a provider's address",

@@ -81,6 +81,7 @@ def remove_keys(
     else:
         ring.discard(damaged[0].path)
         removed = {"name": name, "file": damaged[0].path}
+    ring.sweep()  # a damaged file does not say which evaluation keys were its own
     if json:
         output.document({"removed": removed})
     else:

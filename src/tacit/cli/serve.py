@@ -76,6 +76,10 @@ def command(
     ] = None,
     threads: Annotated[int, typer.Option(help="Threads of each compute process.")] = 1,
     key_memory: Annotated[int, typer.Option(help="Most bytes of keys in memory.")] = 1 << 30,
+    worker_bytes: Annotated[
+        int,
+        typer.Option(help="Most bytes that each compute process takes beside the model's weights; 0: any."),
+    ] = 0,
     request_bytes: Annotated[int, typer.Option(help="Largest request, in bytes.")] = 256 << 20,
     timeout_s: Annotated[float, typer.Option(help="Most seconds of one prediction.")] = 600.0,
     rate: Annotated[float, typer.Option(help="Requests per second of one client.")] = 1000.0,
@@ -101,6 +105,8 @@ def command(
     compiling += ["--measured"] if measured else []
     if threads < 1 or (workers is not None and workers < 1):
         raise InvalidParameterError("`--threads` and `--workers` are at least 1")
+    if worker_bytes < 0:
+        raise InvalidParameterError("`--worker-bytes` is at least 0, which sets no limit")
     options = Options(
         models=tuple(models),
         version=tacit.__version__,
@@ -119,6 +125,7 @@ def command(
         workers=workers or max(1, cores // threads),
         threads=threads,
         key_memory_bytes=key_memory,
+        worker_bytes=worker_bytes,
         request_bytes=request_bytes,
         request_s=timeout_s,
         rate=rate,

@@ -157,6 +157,8 @@ def _issue(now: datetime.datetime) -> tuple[bytes, bytes]:
     authority_key, server_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     serial = x509.random_serial_number()
     issuer = named(f"Tacit development authority {serial & 0xFFFFFFFF:08x}")
+    # Names only: BoringSSL, and so gRPC, refuses chains whose constraints name addresses. A kind of name that is left
+    # out is free (RFC 5280, 4.2.1.10), so what keeps the authority from other addresses is that its key is gone.
     constraints = x509.NameConstraints(permitted_subtrees=[x509.DNSName("localhost")], excluded_subtrees=None)
     identifier = x509.SubjectKeyIdentifier.from_public_key(authority_key.public_key())
     authority = (

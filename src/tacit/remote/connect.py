@@ -284,6 +284,7 @@ class Remote:
         for name in {typed, self.model}:
             for damaged in self.keyring.survey(self.address.origin, name).damaged:
                 self.keyring.discard(damaged.path)
+        self.keyring.sweep()
         for digest, client in known:
             if digest != held.digest:
                 delete_keys(session, digest, client=client, timeout_s=self._timeout_s)

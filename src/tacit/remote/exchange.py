@@ -52,8 +52,8 @@ def exchange(
 
 def largest_response(plan: PublicPlan) -> int:
     """Most bytes of an answer under a plan: ciphertexts of two polynomials modulo the first prime."""
-    ciphertexts = plan.batch if plan.layout == "latency" else plan.output.size
-    ciphertexts = 2 * ciphertexts + 1  # flags
+    flags = int(plan.flag is not None)
+    ciphertexts = plan.batch * (1 + flags) if plan.layout == "latency" else plan.output.size + flags
     return ciphertexts * (2 * (plan.log_q[0] << plan.log_n) // 8 + 256) + SPARE_BYTES
 
 

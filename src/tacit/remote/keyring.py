@@ -35,6 +35,7 @@ MAX_FILE_BYTES = 1 << 20
 SCRYPT_LOG_N, SCRYPT_R, SCRYPT_P = 17, 8, 1
 """128 MiB and some tenths of a second for each guess of a passphrase."""
 MAX_SCRYPT_LOG_N = 20
+YOUNG_S = 60.0
 FACTS = ("url", "model", "plan", "offer", "layout", "created", "keys_sha256", "keys_bytes")
 
 
@@ -268,6 +269,22 @@ class Keyring:
             path.unlink(missing_ok=True)
         except OSError as error:
             raise KeyFileError(f"cannot remove `{path}`: {_reason(error)}") from None
+
+    def sweep(self) -> list[Path]:
+        """Deletes evaluation keys that no key names, as after a key was damaged or removed by hand. Their files.
+
+        One that is needed after all is made again from its key. Files younger than a minute stay: another process may
+        be about to write their key.
+        """
+        if not self.folder.is_dir():
+            return []
+        with self.lock():
+            named = {self.evaluation_path(entry) for entry in self.survey().entries}
+            left = [path for path in sorted(self.folder.glob(f"*{EVALUATION_SUFFIX}")) if path not in named]
+            old = [path for path in left if time.time() - path.lstat().st_mtime > YOUNG_S]
+            for path in old:
+                self.discard(path)
+        return old
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

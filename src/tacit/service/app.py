@@ -302,16 +302,16 @@ class _Handlers:
         )
 
 
-async def _whole(request: Request, limit: int, take: Callable[[int], None]) -> bytes:
-    """The body in one piece; ``take`` is told of every byte before it is kept."""
-    parts = []
+async def _whole(request: Request, limit: int, take: Callable[[int], None]) -> memoryview:
+    """The body in one piece; ``take`` is told of every byte before it is kept. It never lies in memory twice."""
+    found = bytearray()
     async for piece in pieces(request.receive, declared=request.headers.get("content-length"), limit=limit):
         take(len(piece))
-        parts.append(piece)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+        found += piece
+    return memoryview(found).toreadonly()
 
 
-async def _decoded(body: bytes, json_length: int | None) -> InferRequest:
+async def _decoded(body: memoryview, json_length: int | None) -> InferRequest:
     if len(body) < PARSED_ELSEWHERE:
         return InferRequest.decode(body, json_length)
     with suppress(TooLargeError):

@@ -287,7 +287,7 @@ class Endpoint:
             keys = KeyFile(owner=bytes.fromhex(owner), sha256=opened.key, path=lease.path)
             try:
                 answer = await self.pool.run(
-                    row.program_id, bytes(opened.body), keys, principal=principal.account, deadline=deadline
+                    row.program_id, opened.body, keys, principal=principal.account, deadline=deadline
                 )
             except MissingKeyError:
                 await asyncio.to_thread(self.store.lose, lease)

@@ -48,7 +48,7 @@ class Stored:
         return self._file
 
     @staticmethod
-    def of(body: bytes) -> Stored:
+    def of(body: bytes | memoryview) -> Stored:
         file = os.memfd_create("tacit-body", os.MFD_CLOEXEC)
         try:
             rest = memoryview(body)

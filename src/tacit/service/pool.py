@@ -137,7 +137,7 @@ class Pool:
     async def run(
         self,
         program: str,
-        request: bytes,
+        request: bytes | memoryview,
         keys: KeyFile,
         *,
         principal: str = "",
@@ -145,9 +145,10 @@ class Pool:
     ) -> bytes:
         """The response to an encrypted request, under the keys of one owner.
 
-        ``deadline``: on the clock of the event loop. Raises what ``Provider.run`` and ``Provider.read_keys`` raise, and
-        ``MissingKeyError`` when the file is gone, ``NotServedError``, ``MemoryLimitError`` when one owner's keys are
-        more than all workers may keep, ``BusyError``, ``RateLimitError``, ``PeerTimeoutError``, ``WorkerLostError``.
+        ``deadline``: on the clock of the event loop. Raises what ``Provider.run`` raises, and
+        ``MissingKeyError`` when the file is gone or damaged, ``NotServedError``, ``MemoryLimitError`` when one owner's
+        keys are more than all workers may keep, ``BusyError``, ``RateLimitError``, ``PeerTimeoutError``,
+        ``WorkerLostError``.
         """
         frame = await self._ask("run", program, keys.owner, request, {}, keys, principal, deadline)
         return await _content(frame)
@@ -155,7 +156,8 @@ class Pool:
     async def check_keys(
         self, program: str, keys: KeyFile, *, principal: str = "", deadline: float | None = None
     ) -> None:
-        """Reads keys against the plan, and keeps them in the memory of a worker. Raises as ``run``."""
+        """Reads keys against the plan, and keeps them in the memory of a worker. Raises as ``run``, and what
+        ``Provider.read_keys`` raises."""
         await self._ask("check", program, keys.owner, b"", {}, keys, principal, deadline)
 
     async def predict(
@@ -235,7 +237,7 @@ class Pool:
         kind: str,
         program: str,
         owner: bytes,
-        body: bytes,
+        body: bytes | memoryview,
         fields: dict[str, Any],
         keys: KeyFile | None,
         principal: str,
@@ -269,7 +271,7 @@ class Pool:
             owner=owner,
             principal=principal,
             fields=fields if keys is None else {**fields, "path": str(keys.path)},
-            body=body if stored is None else stored,
+            body=bytes(body) if stored is None else stored,
             keys=None if keys is None else keys.name(program),
             admitted_s=now,
             deadline_s=now + self.limits.request_s if deadline is None else min(deadline, now + DAY_S),

@@ -98,6 +98,7 @@ class Options:
     workers: int = 1
     threads: int = 1
     key_memory_bytes: int = 1 << 30
+    worker_bytes: int = 0
     request_bytes: int = 256 << 20
     request_s: float = 600.0
     rate: float = 1000.0
@@ -207,7 +208,12 @@ async def _assembled(
         rates=Rates(per_s=options.rate, burst=max(1.0, 2 * options.rate)),
     )
     pool = Pool(
-        Limits(workers=options.workers, threads=options.threads, key_memory_bytes=options.key_memory_bytes)
+        Limits(
+            workers=options.workers,
+            threads=options.threads,
+            key_memory_bytes=options.key_memory_bytes,
+            worker_bytes=options.worker_bytes,
+        )
     )
     await pool.start()
     stack.push_async_callback(pool.close)
