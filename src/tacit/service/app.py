@@ -38,7 +38,7 @@ from tacit.service.keys import Keys
 from tacit.service.log import Log, code_of
 from tacit.service.openapi import document
 
-__all__ = ["application"]
+__all__ = ["application", "refusal"]
 
 JSON, BINARY, CBOR = "application/json", "application/octet-stream", "application/cbor"
 SMALL_BODY = 1 << 16
@@ -110,7 +110,7 @@ class _Frame:
                     error = _understood(failure, state)
                     if status:
                         raise  # an answer has begun: the connection ends, which the caller sees
-                    await _refusal(error, request_id, state)(scope, receive, sending)
+                    await refusal(error, request_id, state)(scope, receive, sending)
                 span.set("status", status)
                 span.set("route", _route(scope))
                 if error is not None:
@@ -354,7 +354,9 @@ def _answered(answer: InferResponse, asked: InferRequest) -> Response:
     return Response(b"".join(parts), media_type=BINARY, headers=headers)
 
 
-def _refusal(error: BaseException, request_id: str, state: dict[str, Any]) -> Response:
+def refusal(error: BaseException, request_id: str, state: dict[str, Any]) -> Response:
+    """The answer that says why there is none. ``state``: of the request, with `status` and `error_headers` of its own
+    where the router gave them."""
     body = json.dumps(wire.error_body(error, request_id)).encode()
     status = state.get("status") or wire.status_of(error)
     headers = SAFE | wire.error_headers(error) | state.get("error_headers", {})

@@ -45,7 +45,7 @@ from tacit.service.replay import ReplayWindow
 from tacit.service.store import Store, StoreLimits
 from tacit.service.workshop import Workshop
 
-__all__ = ["Address", "Options", "Started", "serve", "state_folder"]
+__all__ = ["Address", "Options", "Started", "assembled", "require_models", "serve", "state_folder", "watch"]
 
 LOOK_S = 2.0
 """Seconds between two looks at the files of the models."""
@@ -142,7 +142,7 @@ async def serve(options: Options, *, log: Log, told: Callable[[Started], None]) 
     ending, up = asyncio.Event(), asyncio.Event()
     with _signals(ending):
         async with AsyncExitStack() as stack:
-            endpoint, catalog = await _assembled(options, log, up, stack)
+            endpoint, catalog = await assembled(options, log, up, stack)
             started = await _listening(options, endpoint, log, stack)
             loading = asyncio.create_task(catalog.refresh())
             waiting = asyncio.create_task(ending.wait())
@@ -151,10 +151,10 @@ async def serve(options: Options, *, log: Log, told: Callable[[Started], None]) 
                 loading.cancel()
                 return
             loading.result()
-            _require_models(options, catalog)
+            require_models(options, catalog)
             told(started())
             up.set()
-            stack.push_async_callback(_stopped, asyncio.create_task(_watch(catalog, log)))
+            stack.push_async_callback(_stopped, asyncio.create_task(watch(catalog, log)))
             await waiting
             log.event("draining", seconds=options.drain_s)
             endpoint.is_draining = True
@@ -177,24 +177,32 @@ def _check(options: Options) -> None:
             )
 
 
-async def _assembled(
-    options: Options, log: Log, up: asyncio.Event, stack: AsyncExitStack
+async def assembled(
+    options: Options,
+    log: Log,
+    up: asyncio.Event,
+    stack: AsyncExitStack,
+    *,
+    folder: Path | None = None,
+    workshop: Workshop | None = None,
+    is_one_account: bool | None = None,
 ) -> tuple[Endpoint, Catalog]:
-    """Everything that does not listen. ``up``: is set once the server has said what it serves."""
+    """Everything that does not listen. ``up``: is set once the server has said what it serves.
+
+    ``folder``: for keys, in place of what the options say. ``workshop``: who compiles. ``is_one_account``: whether all
+    who ask come from one address; by default a server that is open on loopback takes it so.
+    """
     if options.otel:
         tracing.start(options.otel)
         stack.callback(tracing.stop)
-    if options.store is None and options.listen.port == 0:
-        # Nobody finds a port again that was chosen by chance; its keys would lie about for ever.
-        folder = Path(tempfile.mkdtemp(prefix="tacit-store-"))
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
-    else:
-        folder = options.store or state_folder() / f"serve-{options.listen.host}-{options.listen.port}"
+    folder = folder or _store_folder(options, stack)
     is_open = options.tokens is None and options.client_ca is None
     limits = StoreLimits()
     if options.store_bytes is not None:
         limits = dataclasses.replace(limits, total_bytes=options.store_bytes)
-    if is_open and is_loopback(options.listen.host):
+    if is_one_account is None:
+        is_one_account = is_open and is_loopback(options.listen.host)
+    if is_one_account:
         # Everybody here has one address, and so one account: its quota is the store.
         limits = dataclasses.replace(
             limits, account_bytes=limits.total_bytes, account_entries=limits.total_entries
@@ -218,6 +226,7 @@ async def _assembled(
     await pool.start()
     stack.push_async_callback(pool.close)
     compiled = (options.store or state_folder()) / "compiled"
+    workshop = workshop or Workshop(compiled, options.compiling)
 
     def changed(name: str, what: str) -> None:
         if up.is_set():  # what the first look finds is in the words of the start
@@ -226,7 +235,7 @@ async def _assembled(
     catalog = Catalog(
         options.models,
         host=pool,
-        workshop=Workshop(compiled, options.compiling),
+        workshop=workshop,
         protections=options.protections,
         calibration=options.calibration,
         told=changed,
@@ -253,6 +262,15 @@ async def _assembled(
     store.on_removed(removed)
     stack.push_async_callback(_stopped, asyncio.create_task(_sweep_store(endpoint, log)))
     return endpoint, catalog
+
+
+def _store_folder(options: Options, stack: AsyncExitStack) -> Path:
+    if options.store is None and options.listen.port == 0:
+        # Nobody finds a port again that was chosen by chance; its keys would lie about for ever.
+        folder = Path(tempfile.mkdtemp(prefix="tacit-store-"))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        return folder
+    return options.store or state_folder() / f"serve-{options.listen.host}-{options.listen.port}"
 
 
 async def _listening(
@@ -427,7 +445,7 @@ def _signals(ending: asyncio.Event) -> Iterator[None]:
             loop.remove_signal_handler(number)
 
 
-def _require_models(options: Options, catalog: Catalog) -> None:
+def require_models(options: Options, catalog: Catalog) -> None:
     """A server that was given files and can serve none of them ends; a folder may be filled later."""
     if catalog.all() or any(path.is_dir() for path in options.models):
         return
@@ -461,7 +479,8 @@ def _who(options: Options) -> str:
     return "EVERYBODY who reaches this address"
 
 
-async def _watch(catalog: Catalog, log: Log) -> None:
+async def watch(catalog: Catalog, log: Log) -> None:
+    """Looks at the files of the models again and again, until it is cancelled."""
     while True:
         await asyncio.sleep(LOOK_S)
         try:
