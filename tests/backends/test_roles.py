@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import types
+from typing import Any
 
 import cbor2
 import numpy as np
@@ -130,6 +131,17 @@ def test_no_bit_of_a_bundle_may_change() -> None:
         damaged[position] ^= 1
         with pytest.raises(TacitError):
             Compiled.from_bytes(bytes(damaged))
+
+
+@pytest.mark.parametrize("change", [{"rescale_last": 1}, {"keeps_maps": "x"}, {"keeps_maps": None}, "matrix"])
+def test_a_bundle_of_other_fields_is_no_bundle(compiled: Compiled, change: Any) -> None:
+    fields = open_envelope(compiled.to_bytes(), "bundle")
+    if change == "matrix":
+        nodes = [list(node) for node in fields["nodes"]]
+        nodes[0][3] = [nodes[0][3][0][:1]]  # its shape without its entries
+        change = {"nodes": nodes}
+    with pytest.raises(MalformedMessageError):
+        Compiled.from_bytes(seal("bundle", {**fields, **change}))
 
 
 @pytest.mark.parametrize("salt", [1 << 40, True, None, "0" * 16, b"", bytes(15), [0] * 16])

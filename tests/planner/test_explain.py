@@ -7,6 +7,7 @@ import json
 import cbor2
 import numpy as np
 import pytest
+from sklearn.tree import DecisionTreeRegressor
 
 import tacit
 from tacit.backends.base import Cost, Declaration, Sight
@@ -113,6 +114,23 @@ def test_one_protection_raises_its_own_error() -> None:
     with pytest.raises(NoAdmissiblePlanError):
         found.of("ckks")
     assert not issubclass(UnsupportedOpError, NoAdmissiblePlanError)
+
+
+def test_a_model_that_hardly_depends_on_its_input_is_refused() -> None:
+    """All its weights would round to nothing, and the provider would send what it holds in the clear."""
+    builder = GraphBuilder("flat")
+    product = builder.node("MatMul", builder.input("x", (None, 8)), builder.constant(np.ones((8, 1))))
+    graph = builder.finish([builder.node("Add", product, builder.constant(np.ones(1)))])
+    with pytest.raises(NoAdmissiblePlanError, match="differ by less") as caught:
+        tacit.protect(graph, calibration=X * 1e-200)
+    assert caught.value.hint
+
+
+def test_scores_far_from_zero_are_refused_with_a_way_out() -> None:
+    regressor = DecisionTreeRegressor(max_depth=2).fit(X, 1e9 + X[:, 0] * 100)
+    with pytest.raises(PrecisionError, match="may move a score") as caught:
+        tacit.protect(regressor, calibration=X)
+    assert "targets" in caught.value.hint
 
 
 def test_the_cheapest_for_the_batch_is_chosen() -> None:

@@ -36,6 +36,7 @@ from tacit.errors import (
     DepthError,
     InvalidParameterError,
     MemoryLimitError,
+    NoAdmissiblePlanError,
     PrecisionError,
     TacitError,
 )
@@ -79,6 +80,8 @@ FITTED = frozenset({"relu", "pool"})
 """Kinds of functions with which a model may be fitted to calibration data, where no bound can be proven."""
 MAX_BYTES_HELD = 1 << 35
 """Columns of one value may take this much memory; packings that would need more are not tried."""
+_LEAST_SPREAD = 2.0**-40
+"""Of scores, over the largest: below it all weights round to 0, and a result would not depend on what is encrypted."""
 _LEAST_NOISE = 2.0**-36
 """Noise of the last rescaling over the largest result: 8 times N/6 units, N = 2^12, of a scale below 2^50 over it."""
 
@@ -133,6 +136,12 @@ class CkksBackend:
         forest = None if found is None else found[1]
         span = _score_span(graph, part, data)
         low, high = score_range(part, region) if forest is None else forest.score_range()
+        largest = float(max(high.max(), -low.min()))
+        if forest is None and np.isfinite(largest) and float((high - low).max()) <= _LEAST_SPREAD * largest:
+            raise NoAdmissiblePlanError(
+                "the answers differ by less than their rounding on the calibrated region: nothing would be encrypted",
+                hint="calibrate on data in the units that the model was fitted in",
+            )
         room = _ROOM * TOLERANCES[-1] * span
         gain = tail_gain(part.tail, low - room, high + room)
         sources: list[Observed | None] = [None]

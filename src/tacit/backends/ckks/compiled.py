@@ -76,14 +76,15 @@ class Compiled:
         try:
             public = PublicPlan.from_bytes(fields["plan"])
             model = _model_from_fields(fields)
-            chain = Chain(
-                public.log_n, public.log_q, public.log_p, public.log_scale, bool(fields["rescale_last"])
-            )
+            rescale_last, keeps_maps = fields["rescale_last"], fields["keeps_maps"]
+            if type(rescale_last) is not bool or type(keeps_maps) is not bool:
+                raise ValueError("a switch is neither true nor false")
+            chain = Chain(public.log_n, public.log_q, public.log_p, public.log_scale, rescale_last)
             _check_shapes(model, public)
-            return Compiled(public, model, chain, _salt(fields["salt"]), bool(fields["keeps_maps"]))
+            return Compiled(public, model, chain, _salt(fields["salt"]), keeps_maps)
         except TacitError:
             raise
-        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
             raise MalformedMessageError(
                 "the bundle is not valid: a field is missing or of a wrong type"
             ) from error

@@ -125,7 +125,11 @@ def _plans(
                 if noise <= allowed:
                     found.append(ForestPlan(model, region, chain, program, noise, layout, rows))
                     break
-                problem = PrecisionError(f"noise of {noise:.2g} is more than {allowed:.2g} allows")
+                problem = PrecisionError(
+                    f"noise may move a score by {noise:.2g}, and no more than {max(allowed, 0.0):.2g} is tolerated",
+                    hint="allow a larger max_error; where scores are large beside what they differ by, fit the model "
+                    "to targets without their mean",
+                )
                 # Noise halves with every bit of scale, and hardly depends on anything else.
                 least = chain.log_q[-1] + np.log2(noise / allowed)
         if found:
