@@ -27,7 +27,7 @@ from tacit.stories.ward import MODELS, admit, fit
 __all__ = ["Company", "main"]
 
 START_S = 300.0
-END_S = 10.0
+END_S = 30.0
 
 
 class Company:
