@@ -54,7 +54,8 @@ def test_health_and_metadata(http: httpx.Client) -> None:
     assert http.get("/v2/health/ready").json() == {"ready": True}
     assert http.get("/v2").json()["extensions"] == ["binary_tensor_data", "model_repository", "tacit"]
     assert http.get("/v2").json()["parameters"] == {"tacit_protocol": wire.PROTOCOL}
-    found = http.get("/v2/models/risk/versions/1").json()
+    (version,) = http.get("/v2/models/risk").json()["versions"]
+    found = http.get(f"/v2/models/risk/versions/{version}").json()
     assert found["platform"] == "tacit_ckks"
     assert found["inputs"] == [{"name": "request", "datatype": "BYTES", "shape": [1]}]
     assert found["parameters"]["tacit_plans"] == [offer.plan_id for offer in package().offers]
@@ -280,7 +281,8 @@ def test_clear_in_json_and_binary(http: httpx.Client) -> None:
     expected = estimator().predict_proba(samples)
     plain = {"name": "X", "datatype": "FP32", "shape": [3, 4], "data": samples.tolist()}
     answer = http.post("/v2/models/risk-clear/infer", json={"id": "7", "inputs": [plain]}).json()
-    assert (answer["id"], answer["model_name"], answer["model_version"]) == ("7", "risk-clear", "1")
+    (version,) = http.get("/v2/models/risk-clear").json()["versions"]
+    assert (answer["id"], answer["model_name"], answer["model_version"]) == ("7", "risk-clear", version)
     found = {output["name"]: output for output in answer["outputs"]}
     np.testing.assert_allclose(np.reshape(found["probabilities"]["data"], (3, 2)), expected, atol=1e-5)
     assert found["label"]["data"] == estimator().predict(samples).tolist()

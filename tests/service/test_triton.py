@@ -36,7 +36,8 @@ def client(server: Running) -> Iterator[triton.InferenceServerClient]:
 
 def test_health_metadata_and_index(client: triton.InferenceServerClient) -> None:
     assert client.is_server_live() and client.is_server_ready()
-    assert client.is_model_ready("risk") and client.is_model_ready("risk", "1")
+    (version,) = client.get_model_metadata("risk")["versions"]
+    assert client.is_model_ready("risk") and client.is_model_ready("risk", version)
     assert not client.is_model_ready("none")
     assert "binary_tensor_data" in client.get_server_metadata()["extensions"]
     found = client.get_model_metadata("risk")

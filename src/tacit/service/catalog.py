@@ -1,12 +1,15 @@
 """What is served: models from files and folders, under one or more protections, exchanged while the server runs.
 
-A model whose file is bad does not stop the others: the repository index shows its error. A file that changes becomes
-the next version; if the new one is bad, the old one is served on.
+A model whose file is bad does not stop the others: the repository index shows its error. If the new content of a file
+is bad, the old one is served on. Models that have to be compiled wait for each other, and no other model waits for
+them. A version is a name for what is served, by its content: the same after every start, and at every replica.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import hashlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -126,7 +129,8 @@ class _Entry:
     served: Served | None = None
     reason: str = ""
     loading: bool = False
-    versions: int = 0
+    changes: int = 0
+    """How often its files changed: what was begun before the last change is not taken over."""
     taken: str = ""
     """The name that it would have, where another has it."""
 
@@ -166,6 +170,9 @@ class Catalog:
         self._entries: dict[str, _Entry] = {}
         self._stamps: dict[str, tuple[Any, ...]] = {}
         self._retiring: set[asyncio.Future[None]] = set()
+        self._slow: dict[tuple[str, str], Source] = {}
+        """Models that wait to be compiled, by name and protection; the first is next."""
+        self._compiling: asyncio.Task[None] | None = None
 
     def find(self, name: str, version: str = "") -> Served:
         """Raises ``NotServedError``."""
@@ -193,13 +200,13 @@ class Catalog:
         rows = []
         for name, entry in sorted(self._entries.items()):
             state = "READY" if entry.served else "LOADING" if entry.loading else "UNAVAILABLE"
-            version = entry.served.version if entry.served else str(max(1, entry.versions))
+            version = entry.served.version if entry.served else ""
             rows.append({"name": name, "version": version, "state": state, "reason": entry.reason})
         return rows
 
-    async def refresh(self, *, settled: bool = False) -> None:
+    async def refresh(self, *, settled: bool = False, waits: bool = True) -> None:
         """Looks at the files and takes over what is new, changed or gone. ``settled``: leaves files alone that are
-        younger than a second."""
+        younger than a second; ``waits``: also for models that have to be compiled, which else happens beside it."""
         sources = self._sources()
         now = time.time()
         for name in [name for name in self._stamps if name not in sources]:
@@ -218,9 +225,49 @@ class Catalog:
             for protection in self._protections:
                 entry = self._entry(name, protection)
                 entry.loading = entry.served is None
+                entry.changes += 1
+                self._slow.pop((name, protection), None)
         for source in changed:
             for protection in self._protections:
-                await self._load(source, protection)
+                if await self._has_to_be_compiled(source, protection):
+                    self._slow[source.name, protection] = source
+                else:
+                    await self._load(source, protection)
+        if self._slow and (self._compiling is None or self._compiling.done()):
+            self._compiling = asyncio.create_task(self._compile())
+        if waits:
+            await self.compiled()
+
+    async def compiled(self) -> None:
+        """Waits until nothing is left to compile."""
+        while self._compiling is not None and not self._compiling.done():
+            await asyncio.shield(self._compiling)
+
+    async def close(self) -> None:
+        """Ends what is being compiled."""
+        if self._compiling is not None:
+            self._compiling.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._compiling
+
+    async def _compile(self) -> None:
+        """One model after the other: planning takes the memory and the processors that predictions need."""
+        while self._slow:
+            place = next(iter(self._slow))
+            await self._load(self._slow.pop(place), place[1])
+
+    async def _has_to_be_compiled(self, source: Source, protection: str) -> bool:
+        if (
+            protection != "ckks"
+            or source.package is not None
+            or source.onnx is None
+            or source.calibration is None
+        ):
+            return False
+        try:
+            return not await self._workshop.has(source.onnx, source.calibration)
+        except OSError:
+            return False  # loading it says what is wrong
 
     def _sources(self) -> dict[str, Source]:
         """Files grouped by the name of their model. A name that cannot be served has an error in the index."""
@@ -270,24 +317,34 @@ class Catalog:
             entry.loading = False
             self._told(name, f"not loaded: {entry.reason}")
             return
+        change = entry.changes
         try:
             make = self._protected if protection == "ckks" else self._clear
-            served = await make(source, name, str(entry.versions + 1))
+            served = await make(source, name)
         except (TacitError, OSError) as error:
+            if not self._is_current(entry, change):
+                return
             hint = f"; {error.hint}" if isinstance(error, TacitError) and error.hint else ""
             text = str(error) if isinstance(error, TacitError) else "a file cannot be read"
             entry.reason = f"{text}{hint}"
             entry.loading = False
             self._told(name, f"not loaded: {entry.reason}")
             return
+        if not self._is_current(entry, change):
+            await self._retire(served.programs)  # meanwhile the file changed again, or went
+            return
         before = entry.served
         entry.served, entry.reason, entry.loading = served, "", False
-        entry.versions += 1
         self._told(name, f"version {served.version} is served")
         if before is not None:
             await self._retire(before.programs)
 
+    def _is_current(self, entry: _Entry, change: int) -> bool:
+        return entry.changes == change and any(entry is other for other in self._entries.values())
+
     async def _remove(self, name: str) -> None:
+        for place in [place for place in self._slow if place[0] == name]:
+            del self._slow[place]
         keys = [key for key, entry in self._entries.items() if entry.source == name]
         # Whoever waited for one of these names gets it: its files count as new.
         for key in [key for key, entry in self._entries.items() if entry.taken in keys]:
@@ -309,7 +366,7 @@ class Catalog:
         for task in late:
             task.add_done_callback(self._retiring.discard)
 
-    async def _protected(self, source: Source, name: str, version: str) -> Served:
+    async def _protected(self, source: Source, name: str) -> Served:
         content = await self._package_bytes(source)
         package = await asyncio.to_thread(Package.from_bytes, content)
         rows: dict[str, Row] = {}
@@ -326,7 +383,7 @@ class Catalog:
             "plans": [{**offer.declared, "plan_id": offer.plan_id} for offer in package.offers],
             "refusals": [{"protection": "ckks", **refusal} for refusal in package.refusals],
         }
-        return Served(name=name, version=version, protection="ckks", rows=rows, prices=prices)
+        return Served(name=name, version=_version(*sorted(rows)), protection="ckks", rows=rows, prices=prices)
 
     async def _package_bytes(self, source: Source) -> bytes:
         if source.package is not None:
@@ -338,7 +395,7 @@ class Catalog:
             )
         return await self._workshop.package(source.onnx, source.calibration)
 
-    async def _clear(self, source: Source, name: str, version: str) -> Served:
+    async def _clear(self, source: Source, name: str) -> Served:
         if source.onnx is None:
             raise ModelError(
                 f"model `{source.name}` cannot be served in the clear from a `.tacit` file",
@@ -349,7 +406,7 @@ class Catalog:
         prices, roles = await asyncio.to_thread(_clear_facts, content, name)
         return Served(
             name=name,
-            version=version,
+            version=_version(hashlib.sha256(content).hexdigest()),
             protection="clear",
             program_id=taken.program_id,
             inputs=tuple(taken.inputs),
@@ -357,6 +414,11 @@ class Catalog:
             prices=prices,
             roles=roles,
         )
+
+
+def _version(*contents: str) -> str:
+    """A name for plans, or for a model in the clear: 12 hexadecimal digits."""
+    return hashlib.sha256("\0".join(["tacit version v1", *contents]).encode()).hexdigest()[:12]
 
 
 def _clear_facts(content: bytes, name: str) -> tuple[dict[str, Any], dict[str, str]]:

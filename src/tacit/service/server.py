@@ -144,7 +144,7 @@ async def serve(options: Options, *, log: Log, told: Callable[[Started], None]) 
         async with AsyncExitStack() as stack:
             endpoint, catalog = await assembled(options, log, up, stack)
             started = await _listening(options, endpoint, log, stack)
-            loading = asyncio.create_task(catalog.refresh())
+            loading = asyncio.create_task(_first_look(catalog, log, stack))
             waiting = asyncio.create_task(ending.wait())
             await asyncio.wait((loading, waiting), return_when=asyncio.FIRST_COMPLETED)
             if not loading.done():
@@ -154,7 +154,6 @@ async def serve(options: Options, *, log: Log, told: Callable[[Started], None]) 
             require_models(options, catalog)
             told(started())
             up.set()
-            stack.push_async_callback(_stopped, asyncio.create_task(watch(catalog, log)))
             await waiting
             log.event("draining", seconds=options.drain_s)
             endpoint.is_draining = True
@@ -240,6 +239,7 @@ async def assembled(
         calibration=options.calibration,
         told=changed,
     )
+    stack.push_async_callback(catalog.close)
     endpoint = Endpoint(
         catalog=catalog,
         pool=pool,
@@ -479,12 +479,19 @@ def _who(options: Options) -> str:
     return "EVERYBODY who reaches this address"
 
 
+async def _first_look(catalog: Catalog, log: Log, stack: AsyncExitStack) -> None:
+    """Until every model is there. From when those are that need not be compiled, files are looked at again."""
+    await catalog.refresh(waits=False)
+    stack.push_async_callback(_stopped, asyncio.create_task(watch(catalog, log)))
+    await catalog.compiled()
+
+
 async def watch(catalog: Catalog, log: Log) -> None:
     """Looks at the files of the models again and again, until it is cancelled."""
     while True:
         await asyncio.sleep(LOOK_S)
         try:
-            await catalog.refresh(settled=True)
+            await catalog.refresh(settled=True, waits=False)
         except (TacitError, OSError) as error:
             log.event(
                 "catalog", what=str(error) if isinstance(error, TacitError) else "a folder cannot be read"

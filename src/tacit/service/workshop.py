@@ -36,9 +36,14 @@ class Workshop:
     folder: Path
     options: Sequence[str] = field(default=())
 
+    async def has(self, model: Path, calibration: Path) -> bool:
+        """Whether these files were compiled before. Raises ``OSError`` where one cannot be read."""
+        return (self.folder / f"{await asyncio.to_thread(self._key, model, calibration)}.tacit").is_file()
+
     async def package(self, model: Path, calibration: Path) -> bytes:
         """The compiled model of two files, made now or before. Raises ``ModelError`` with the compiler's words."""
-        kept = self.folder / f"{await asyncio.to_thread(self._key, model, calibration)}.tacit"
+        key = await asyncio.to_thread(self._key, model, calibration)
+        kept = self.folder / f"{key}.tacit"
         with contextlib.suppress(FileNotFoundError):
             content = await asyncio.to_thread(kept.read_bytes)
             os.utime(kept)
@@ -47,6 +52,11 @@ class Workshop:
         with tempfile.TemporaryDirectory(dir=self.folder, prefix=".making-") as scratch:
             made = Path(scratch) / "made.tacit"
             await self._compile(model, calibration, made)
+            if await asyncio.to_thread(self._key, model, calibration) != key:
+                raise ModelError(
+                    "the files of the model changed while it was compiled",
+                    hint="it is compiled again by itself",
+                )
             os.replace(made, kept)
         self._prune()
         return await asyncio.to_thread(kept.read_bytes)
