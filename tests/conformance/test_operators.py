@@ -13,6 +13,7 @@ import pytest
 from tacit.importers import import_onnx
 from tacit.importers.onnx_ops import RULES
 from tacit.ir import OPS, interpret
+from tacit.roles.compilation import PROTECTIONS
 from tests.conformance.operators import check, data_of, model_of, survey
 from tests.conformance.probes import FOLDED, NAMES_ONLY, PROBES
 from tests.conformance.promise import broken
@@ -65,6 +66,14 @@ def test_the_page_is_current() -> None:
     module = runpy.run_path(str(ROOT / "scripts" / "operators_table.py"))
     current = (ROOT / "docs" / "reference" / "operators.md").read_text(encoding="utf-8")
     assert current == module["page"](), "run scripts/operators_table.py"
+
+
+def test_every_protection_has_its_column() -> None:
+    current = (ROOT / "docs" / "reference" / "operators.md").read_text(encoding="utf-8")
+    headers = [line for line in current.splitlines() if line.startswith("| operator |")]
+    assert len(headers) == 2
+    for header in headers:
+        assert all(f"`{protection}`" in header for protection in PROTECTIONS), header
 
 
 def test_rules_become_ops_of_the_graph() -> None:

@@ -338,3 +338,28 @@ def test_a_transposed_convolution_beyond_its_kernel_is_refused(attributes: dict[
     with pytest.raises(UnsupportedOpError, match="more than the kernel reaches") as caught:
         load(proto)
     assert caught.value.opset == 17 and caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        helper.make_node("Transpose", ["x"], ["y"], perm=[1, 0]),
+        helper.make_node("Gemm", ["x", "w"], ["y"], transA=1),
+        helper.make_node("Unsqueeze", ["x", "first"], ["y"]),
+        helper.make_node("ReduceL2", ["x"], ["y"]),
+    ],
+    ids=lambda node: node.op_type,
+)
+def test_valid_models_that_mix_samples_are_not_called_damaged(node: onnx.NodeProto) -> None:
+    first = helper.make_tensor("first", TensorProto.INT64, [1], [0])
+    proto = model([node], [("x", ("batch", 4))], ["y"], [tensor(np.ones((4, 3)), "w"), first])
+    with pytest.raises(ModelError) as caught:
+        load(proto)
+    assert str(caught.value).startswith(f"node `y` ({node.op_type}, opset 17): ")
+    assert "every sample by itself" in caught.value.hint
+
+
+def test_an_output_that_is_an_input_is_named() -> None:
+    proto = model([helper.make_node("Relu", ["x"], ["y"])], [("x", ("batch", 4))], ["x", "y"])
+    with pytest.raises(ModelError, match="the output `x` is an input"):
+        load(proto)

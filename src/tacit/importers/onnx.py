@@ -220,8 +220,10 @@ def _lower(node: SourceNode, ctx: Lowering) -> list[Operand]:
     except TacitError as error:
         if isinstance(error, UnsupportedOpError):
             raise
-        told = str(error) if f"`{node.name}`" in str(error) else f"{where}: {error}"
-        raise ModelError(told, hint=error.hint or _EXPORT) from error
+        told = str(error).removeprefix(f"node `{node.name}` (")
+        if told != str(error):  # it names the op of the graph, which the model does not know
+            told = told.partition("): ")[2]
+        raise ModelError(f"{where}: {told}", hint=error.hint or _EXPORT) from error
     except _FAULTS as error:
         raise node.malformed(f"its inputs or attributes are malformed ({type(error).__name__})") from error
     ignored = node.ignored()
@@ -313,6 +315,12 @@ def _finish(
     label = roles.get("label")
     choices = None if label is None else ctx.choice_table(outputs[label])
     taken = {output for value, output in inner.items() if output in ctx.builder.values and output != value}
+    inputs = sorted(name for name in taken if ctx.is_input(outputs[name]))
+    if inputs:
+        raise ModelError(
+            f"the output `{inputs[0]}` is an input of the model",
+            hint="leave this output out: its owner has it",
+        )
     if taken:
         raise ModelError(f"the value `{sorted(taken)[0]}` is made twice", hint="export the model again")
     ctx.builder.rename(inner)

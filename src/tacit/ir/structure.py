@@ -12,6 +12,10 @@ from tacit.ir.signature import Array, Attributes, AttributeSpec, Op, TensorType,
 
 __all__ = ["STRUCTURE"]
 
+_BATCH_HINT = (
+    "a model must treat every sample by itself: keep the batch first, and move this step out of the model"
+)
+
 _Infer = Callable[[Sequence[TensorType], Attributes], TensorType]
 
 
@@ -45,7 +49,7 @@ def _infer_matmul(inputs: Sequence[TensorType], attributes: Attributes) -> Tenso
     if a.rank < 2 or b.rank < 2:
         raise ShapeError(f"operands must have rank >= 2. Got {a.shape} and {b.shape} instead.")
     if b.rank == 2 and b.has_batch:
-        raise ShapeError("a contraction over the batch would mix samples")
+        raise ShapeError("a contraction over the batch would mix samples", hint=_BATCH_HINT)
     if a.shape[-1] != b.shape[-2]:
         raise ShapeError(f"shapes {a.shape} and {b.shape} do not multiply")
     if a.rank == 2 and b.rank > 2 and a.has_batch:
@@ -109,9 +113,14 @@ def _infer_reshape(inputs: Sequence[TensorType], attributes: Attributes) -> Tens
     (x,) = inputs
     shape = _ints(attributes, "shape")
     if any(size < 0 for size in shape[1:]) or (shape and shape[0] < -1):
-        raise ShapeError(f"sizes must be >= 0, and -1 (the batch) may only come first. Got {shape} instead.")
+        raise ShapeError(
+            f"sizes must be >= 0, and -1 (the batch) may only come first. Got {shape} instead.",
+            hint=_BATCH_HINT,
+        )
     if x.has_batch != (bool(shape) and shape[0] == -1):
-        raise ShapeError(f"{x.shape} cannot become {shape}: the batch must stay the first dimension")
+        raise ShapeError(
+            f"{x.shape} cannot become {shape}: the batch must stay the first dimension", hint=_BATCH_HINT
+        )
     before = prod(size for size in x.shape if size is not None)
     after = prod(size for size in shape if size != -1)
     if before != after:
@@ -131,7 +140,7 @@ def _infer_transpose(inputs: Sequence[TensorType], attributes: Attributes) -> Te
     if sorted(perm) != list(range(x.rank)):
         raise ShapeError(f"perm must be a permutation of 0 … {x.rank - 1}. Got {perm} instead.")
     if x.has_batch and perm[0] != 0:
-        raise ShapeError("the batch must stay the first dimension")
+        raise ShapeError("the batch must stay the first dimension", hint=_BATCH_HINT)
     return TensorType(tuple(x.shape[axis] for axis in perm), x.dtype)
 
 
