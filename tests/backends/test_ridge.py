@@ -144,6 +144,9 @@ def test_gradients_are_those_of_differences() -> None:
         ("width", 0.0),
         ("width", float("nan")),
         ("series", b""),
+        ("reach", 0.0),
+        ("reach", 2.0),
+        ("reach", float("nan")),
     ],
 )
 def test_rounds_from_bad_bytes_are_refused(field: str, value: object) -> None:
@@ -151,6 +154,6 @@ def test_rounds_from_bad_bytes_are_refused(field: str, value: object) -> None:
     turn, _, _ = fitted(2, False)
     fields = [_ridge_to_list(turn)]
     assert _ridge_from_list(fields, windows) == (turn,)
-    fields[0][3][0][["weights", "places", "width", "series"].index(field)] = value
+    fields[0][3][0][["weights", "places", "width", "series", "high", "reach"].index(field)] = value
     with pytest.raises(ValueError, match=r"round|term|empty"):
         _ridge_from_list(fields, windows)

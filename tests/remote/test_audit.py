@@ -12,7 +12,7 @@ from tacit.backends.base import Sight
 from tacit.backends.ckks.compiled import Compiled
 from tacit.backends.ckks.owner import Owner
 from tacit.backends.ckks.provider import Provider
-from tacit.backends.ckks.public import PublicPlan
+from tacit.backends.ckks.public import Flag, PublicPlan
 from tacit.errors import (
     MalformedMessageError,
     PeerIncompatibleError,
@@ -22,6 +22,8 @@ from tacit.errors import (
 )
 from tacit.remote.audit import MAX_FRAME_BYTES, audit, trusted
 from tacit.remote.exchange import SPARE_BYTES, largest_response
+
+FLAG = Flag(2.0**20, 0.9, 0.1)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +66,7 @@ DISHONEST: dict[str, tuple[Callable[[PublicPlan], PublicPlan], str]] = {
     "said twice": (lambda p: replace(p, sights=(Sight("inputs", ("provider",)), *p.sights)), "twice"),
     "weak parameters": (lambda p: replace(p, log_p=(50,) * 6), "128"),
     "too inexact": (lambda p: replace(p, error_bound=0.5), "error bound is 0.5"),
-    "measured only": (lambda p: replace(p, is_measured=True), "not proven"),
+    "measured only": (lambda p: replace(p, is_measured=True, flag=FLAG), "not proven"),
 }
 
 
@@ -83,8 +85,13 @@ def test_every_reason_is_told_at_once(plan: PublicPlan) -> None:
 
 
 def test_a_measured_bound_is_for_those_who_accept_it(plan: PublicPlan) -> None:
-    measured = replace(plan, is_measured=True)
+    measured = replace(plan, is_measured=True, flag=FLAG)
     assert checked(measured, measured=True).is_measured
+
+
+def test_a_measured_bound_without_a_range_flag_is_no_plan(plan: PublicPlan) -> None:
+    with pytest.raises(MalformedMessageError, match="no range flag"):
+        checked(replace(plan, is_measured=True), measured=True)
 
 
 def test_keys_over_the_limit_are_refused_before_they_are_made(plan: PublicPlan) -> None:

@@ -62,7 +62,10 @@ OBSERVED_ASSUMPTION = (
 MEASURED_ASSUMPTION = (
     "ranges of hidden values and the error of polynomials are measured on calibration data, not proven: the largest "
     f"error of these samples, of which every second one was not used to fit, times {ERROR_MARGIN} is promised for "
-    f"samples like them; noise is {TAIL:.0f} deviations of what simulated samples show"
+    f"samples like them; noise is {TAIL:.0f} deviations of what simulated samples show; a sample for which an argument "
+    "of a polynomial leaves its range raises the range flag and gets no answer, unless it leaves so far that flag and "
+    "scores wrap around their moduli and come to lie where they look innocent; inside the ranges nothing tells a "
+    "sample that is unlike the calibration data"
 )
 TOLERANCES = (1e-4, 1e-3, 1e-2, 3e-2, 0.1, 0.3)
 """Errors that are tried in turn when none is asked for, over the range of the calibrated scores."""

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from tacit.backends.ckks.approximate import Approximation
 from tacit.backends.ckks.envelope import open_envelope, seal
+from tacit.backends.ckks.flag import APART
 from tacit.backends.ckks.forest_program import schedule_forest
 from tacit.backends.ckks.levels import Chain, moduli, schedule
 from tacit.backends.ckks.matrix import Matrix, full
@@ -99,7 +100,9 @@ def _model_to_fields(model: Model | Selection) -> dict[str, Any]:
         "unit": float(model.unit),
         "input_shape": list(model.input_shape),
         "nodes": [_node_to_list(node) for node in model.nodes],
-        "watched": [[watch.value, watch.squarings, float(watch.energy)] for watch in model.watched],
+        "watched": [
+            [watch.value, watch.squarings, float(watch.energy), watch.turn] for watch in model.watched
+        ],
     }
 
 
@@ -109,7 +112,8 @@ def _model_from_fields(fields: dict[str, Any]) -> Model | Selection:
         return selection_from_fields(fields["forest"], low, high, error)
     nodes = tuple(_node_from_list(node) for node in fields["nodes"])
     watched = tuple(
-        Watch(int(value), int(squarings), float(energy)) for value, squarings, energy in fields["watched"]
+        Watch(int(value), int(squarings), float(energy), None if turn is None else int(turn))
+        for value, squarings, energy, turn in fields["watched"]
     )
     return Model(nodes, low, high, error, float(fields["unit"]), tuple(fields["input_shape"]), watched)
 
@@ -139,11 +143,22 @@ def _check_shapes(model: Model | Selection, public: PublicPlan) -> None:
             fits = len(read) == (1 if node.approximation else len(read)) <= 2 and len(set(read)) == 1
             widths.append(read[0])
     for watch in model.watched:
-        fits = (
-            fits and 0 < watch.value < len(model.nodes) and 1 <= watch.squarings < model.levels[watch.value]
-        )
+        fits = fits and 0 < watch.value < len(model.nodes) and watch.squarings >= 1
+        fits = fits and _is_watchable(model, watch)
     if not fits or widths[-1] != public.output.size:
         raise MalformedMessageError("the bundle is not valid: its shapes do not fit each other")
+
+
+def _is_watchable(model: Model, watch: Watch) -> bool:
+    """Whether there is what a watch looks at, with as many levels below it as it takes."""
+    level = model.levels[watch.value]
+    if watch.turn is not None:
+        node = model.nodes[watch.value - 1]
+        if not isinstance(node, Ridge) or not 0 <= watch.turn < len(node.rounds):
+            return False
+        level += sum(turn.depth for turn in node.rounds[watch.turn :])
+        return APART <= watch.squarings < level
+    return watch.squarings < level
 
 
 def _node_to_list(node: ScaledAffine | Step | Maximum | Ridge) -> list[Any]:
@@ -204,7 +219,14 @@ def _windows_from_list(geometry: list[Any]) -> Windows:
 
 def _ridge_to_list(turn: RidgeRound) -> list[Any]:
     terms = [
-        [list(term.weights), list(term.places), term.width, _bytes(np.array(term.series)), term.high]
+        [
+            list(term.weights),
+            list(term.places),
+            term.width,
+            _bytes(np.array(term.series)),
+            term.high,
+            term.reach,
+        ]
         for term in turn.terms
     ]
     return [turn.straight, turn.constant, turn.slope, terms]
@@ -220,11 +242,13 @@ def _ridge_from_list(fields: list[Any], windows: Windows) -> tuple[RidgeRound, .
                 float(width),
                 tuple(_array(series).tolist()),
                 float(high),
+                float(reach),
             )
-            for weights, places, width, series, high in parts
+            for weights, places, width, series, high, reach in parts
         )
-        reach = max((len(term.weights) + max(term.places, default=count) for term in terms), default=0)
-        if not 0 < reach <= count or not all(term.is_valid for term in terms):
+        most = max((len(term.weights) + max(term.places, default=count) for term in terms), default=0)
+        watched = any(term.reach for term in terms)
+        if not watched or not 0 < most <= count or not all(term.is_valid for term in terms):
             raise ValueError("a round of a maximum is not valid")
         rounds.append(RidgeRound(offset, count, terms, float(straight), float(constant), float(slope)))
     return tuple(rounds)

@@ -136,7 +136,7 @@ def schedule(model: Model, chain: Chain, q: tuple[int, ...], layout: str) -> Pro
 class _Schedule:
     """The stages made so far. Every value is made as late as those who read it allow: low levels are cheap.
 
-    ``register``, ``scale``: of every value.
+    ``register``, ``scale``: of every value. ``turns``: of the rounds of a value, the register that each reads.
     """
 
     def __init__(self, model: Model, chain: Chain, q: tuple[int, ...], placement: Placement | None) -> None:
@@ -146,6 +146,7 @@ class _Schedule:
         self.register, self.scale = [0], [self.nominal]
         self.stages: list[Stage] = []
         self.reads: list[tuple[int, ...]] = []
+        self.turns: dict[tuple[int, int], tuple[int, RidgeStage]] = {}
 
     def program(self) -> Program:
         model, slots, maps = self.model, self.chain.slots, 0
@@ -189,16 +190,22 @@ class _Schedule:
         spans = tuple(self._span(watch.value) for watch in watched)
         _, p = moduli(self.chain.log_n, self.chain.log_q, self.chain.log_p)
         scale = flag_scale(NoiseModel(self.chain.log_n, self.q, p))
-        registers = tuple(self.register[watch.value] for watch in watched)
-        terms = max(max(spans), *(self.model.sizes[watch.value] for watch in watched))
+        looked = [
+            (self.register[watch.value], None) if watch.turn is None else self.turns[watch.value, watch.turn]
+            for watch in watched
+        ]
+        terms = max(max(spans), *self.model.sizes)
         squarings = tuple(watch.squarings for watch in watched)
-        stage = FlagStage(squarings, tuple(watch.energy for watch in watched), spans, terms, scale)
-        self._add(stage, (self.register[-1], *registers))
+        energies, turns = tuple(watch.energy for watch in watched), tuple(turn for _, turn in looked)
+        stage = FlagStage(squarings, energies, spans, terms, scale, turns)
+        self._add(stage, (self.register[-1], *(register for register, _ in looked)))
 
     def _span(self, value: int) -> int:
-        """Slots after which an affine map's result repeats; 1 for columns."""
+        """Slots after which a value repeats, or its map, where a function made it; 1 for columns."""
         if self.placement is None:
             return 1
+        while not isinstance(node := self.model.nodes[value - 1], ScaledAffine):
+            value = node.reads[0]
         index = sum(isinstance(node, ScaledAffine) for node in self.model.nodes[: value - 1])
         return self.placement.maps[index][0].output.span
 
@@ -288,6 +295,7 @@ class _Schedule:
         for index, turn in enumerate(node.rounds):
             rotation, groups = (moves[index], ()) if self.placement else (0, columns[index])
             stage = RidgeStage(turn, level, self.nominal, rotation, groups, 1.0 + 2.0**-6, node.name)
+            self.turns[made, index] = register, stage
             register = self._add(stage, (register,))
             level -= turn.depth
         self.scale.append(self.nominal)

@@ -2,16 +2,16 @@
 
 Bounds that hold for every input grow with every layer: after some rounds of max-pool and ReLU they are wider than the
 scores. This lowering takes the ranges of hidden values from samples, with a margin, fits polynomials to
-one half of them where their arguments lie, and runs all of them through the polynomials: the largest error that it
-meets, in the half that no fit has seen or in the other, times `ERROR_MARGIN`, is what it promises. Nothing of that is
-proven, and a plan says so.
+one half of them where their arguments lie, has the range flag watch that arguments stay there, and runs all of them
+through the polynomials: the largest error that it meets, in the half that no fit has seen or in the other, times
+`ERROR_MARGIN`, is what it promises. Nothing of that is proven, and a plan says so.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from math import ceil, log2
+from math import ceil, log2, prod
 
 import numpy as np
 import numpy.typing as npt
@@ -21,14 +21,21 @@ from tacit.backends.ckks.affine import Affine
 from tacit.backends.ckks.approximate import at_degree, fitted_absolute, relu_of
 from tacit.backends.ckks.matrix import scaled
 from tacit.backends.ckks.maximum import Windows
-from tacit.backends.ckks.normal import Measured, Model, ScaledAffine, Step
-from tacit.backends.ckks.partition import Activation, Partition
+from tacit.backends.ckks.normal import Measured, Model, ScaledAffine, Step, Watch
+from tacit.backends.ckks.partition import EXACT, Activation, Partition
+from tacit.backends.ckks.program import FLAG_LEVEL
 from tacit.backends.ckks.ranges import Observed
 from tacit.backends.ckks.region import Region
-from tacit.backends.ckks.regression import Effects, fit_round, largest_forms, round_values
+from tacit.backends.ckks.regression import (
+    Effects,
+    fit_round,
+    largest_forms,
+    loudness,
+    round_values,
+    watched_reaches,
+)
 from tacit.backends.ckks.ridge import Ridge, RidgeRound, distance, positions, steps_of, times
 from tacit.backends.ckks.sensitivity import gradients, through_rounds
-from tacit.errors import InternalError
 
 __all__ = ["DEPTHS", "ERROR_MARGIN", "SAMPLES", "lower_measured"]
 
@@ -42,6 +49,10 @@ RANGE_MARGIN = 1.5
 """Ranges are this much wider than what the samples reach."""
 ERROR_MARGIN = 1.5
 """The promised error over the largest one that samples show."""
+SQUARINGS = 5
+"""Of what is watched at most: in power 32 samples, which reach two thirds of their ranges, are next to nothing."""
+CALM = 0.25
+"""What the flags of the samples may reach, all watched arguments together; 1 is the alarm."""
 _FLOOR = 0.25
 """No element's range is narrower than this part of the widest of its layer."""
 _POINTS = 200_000
@@ -67,6 +78,42 @@ class _Run:
     shift: FloatArray | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class _Flag:
+    """What ranges must know of the range flag. ``levels``: of every value of a partition, what follows takes.
+
+    ``share``: of `CALM`, for the arguments of one round or function.
+    """
+
+    levels: tuple[int, ...]
+    share: float
+
+    @staticmethod
+    def of(part: Partition, depths: tuple[int, int]) -> _Flag:
+        levels, watched = [0] * (len(part.nodes) + 1), 0
+        for made, node in reversed(list(enumerate(part.nodes, start=1))):
+            own, depth = 1, depths[_is_last_function(part, made)]
+            if _joins(part, made):
+                own = 0
+            elif isinstance(node, Activation) and node.windows is not None:
+                own = depth * len(steps_of(node.windows))
+                watched += len(steps_of(node.windows))
+            elif isinstance(node, Activation) and node.kind not in EXACT:
+                own = depth
+                watched += 1
+            for read in node.reads:
+                levels[read] = max(levels[read], levels[made] + own)
+        return _Flag(tuple(levels), CALM / max(1, watched))
+
+    def squarings(self, level: int) -> int:
+        """Of what is made at a level: as many as are left, and no more than needed."""
+        return min(SQUARINGS, level - FLAG_LEVEL)
+
+    def wider(self, loudest: float, squarings: int) -> float:
+        """How much wider ranges must be for the flag to stay calm."""
+        return float(max(1.0, (loudest / self.share) ** (1 / 2**squarings)))
+
+
 @lru_cache(maxsize=4)
 def lower_measured(part: Partition, region: Region, observed: Observed, depths: tuple[int, int]) -> Model:
     """The normal form with polynomials of ``depths`` levels: of the last function, those of the second.
@@ -79,7 +126,8 @@ def lower_measured(part: Partition, region: Region, observed: Observed, depths: 
     centred = (samples - region.centre[:, None]) / region.radius[:, None]
     runs = [_Run(samples, centred, region.radius, region.centre)]
     slopes = gradients(part, _clear(part, samples[:, : min(fitted, _TELLING)]))
-    numbers = [0]
+    numbers, flag = [0], _Flag.of(part, depths)
+    watched: list[Watch] = []
     nodes: list[ScaledAffine | Step | Ridge] = []
     unit = 1.0
     for made, node in enumerate(part.nodes, start=1):
@@ -95,7 +143,7 @@ def lower_measured(part: Partition, region: Region, observed: Observed, depths: 
                 unit = 2.0 ** ceil(log2(RANGE_MARGIN * largest))
                 reach = np.full(len(raw), unit)
             else:
-                reach = _reach(raw, part, made)
+                reach = _reach(raw, part, made, flag, depths)
             bias = node.bias
             for run, matrix in zip(reads, node.matrices, strict=True):
                 bias = bias if run.shift is None else bias + matrix @ run.shift
@@ -111,12 +159,20 @@ def lower_measured(part: Partition, region: Region, observed: Observed, depths: 
         elif node.windows is not None:
             rectified = _joins(part, made + 1)
             slope = slopes[made + rectified]
-            ridge, run = _ridge(node, sources, reads[0], fitted, depth, rectified, slope)
+            rounds = _Rounds(node.windows, reads[0].held, rectified, depth, flag.levels[made], flag)
+            ridge, run = _ridge(node, sources, reads[0], rounds, fitted, slope)
+            watched += [
+                Watch(len(nodes) + 1, rounds.squarings(turn), turn=turn) for turn in range(len(ridge.rounds))
+            ]
             if _only_maps(part, made + rectified):
                 run = _understood(run, fitted)
             nodes.append(ridge)
             runs.append(run)
         else:
+            if node.kind not in EXACT and sources[0]:
+                squarings = flag.squarings(flag.levels[node.reads[0]])
+                loudest = float((reads[0].held ** (2**squarings)).sum(axis=0).max())
+                watched.append(Watch(sources[0], squarings, max(1.0, loudest / flag.share)))
             step, run = _step(node, sources, reads, fitted, depth)
             nodes.append(step)
             runs.append(run)
@@ -129,7 +185,8 @@ def lower_measured(part: Partition, region: Region, observed: Observed, depths: 
     error = np.full(len(clear), ERROR_MARGIN * float(errors.max()))
     middle, half = (clear.max(axis=1) + clear.min(axis=1)) / 2, (clear.max(axis=1) - clear.min(axis=1)) / 2
     low, high = middle - RANGE_MARGIN * half - error, middle + RANGE_MARGIN * half + error
-    return Model(tuple(nodes), low, high, error, unit, part.input_shape, measured=measured)
+    model = Model(tuple(nodes), low, high, error, unit, part.input_shape, measured=measured)
+    return replace(model, watched=tuple(dict.fromkeys(watched)))
 
 
 def _joins(part: Partition, made: int) -> bool:
@@ -158,10 +215,11 @@ def _image(affine: Affine, values: list[FloatArray]) -> FloatArray:
     return image
 
 
-def _reach(raw: FloatArray, part: Partition, made: int) -> FloatArray:
+def _reach(raw: FloatArray, part: Partition, made: int, flag: _Flag, depths: tuple[int, int]) -> FloatArray:
     """(elements,) what the results of an affine map are divided by, so that functions find their arguments in [-1, 1].
 
-    All elements alike for smooth functions, those of a channel alike for maxima.
+    So wide that the range flag stays calm on the samples. All elements alike for smooth functions, those of a channel
+    alike for maxima.
     """
     largest: FloatArray = np.abs(raw).max(axis=1)
     reach = RANGE_MARGIN * np.maximum(largest, max(_FLOOR * float(largest.max()), 1e-9))
@@ -170,14 +228,20 @@ def _reach(raw: FloatArray, part: Partition, made: int) -> FloatArray:
         reach = np.full_like(reach, float(reach.max()))
     for node in readers:
         windows = node.windows
+        if windows is None and node.kind not in EXACT:
+            squarings = flag.squarings(flag.levels[made])
+            loudest = float(((raw / reach[:, None]) ** (2**squarings)).sum(axis=0).max())
+            reach = reach * flag.wider(loudest, squarings)
         if windows is None or not steps_of(windows):
             continue
         channels = windows.shape[0]
         reach = np.repeat(reach.reshape(channels, -1).max(axis=1), len(reach) // channels)
         if not _only_maps(part, part.nodes.index(node) + 1):
             reach = np.full_like(reach, float(reach.max()))
-        rectified = _joins(part, part.nodes.index(node) + 2)
-        reach = reach * max(1.0, *_Rounds(windows, raw / reach[:, None], rectified=rectified).reaches())
+        own = part.nodes.index(node) + 1
+        rectified, depth = _joins(part, own + 1), depths[_is_last_function(part, own)]
+        rounds = _Rounds(windows, raw / reach[:, None], rectified, depth, flag.levels[own], flag)
+        reach = reach * max(1.0, *rounds.reaches())
     return reach
 
 
@@ -193,11 +257,15 @@ def _clear(part: Partition, samples: FloatArray) -> list[FloatArray]:
 class _Rounds:
     """The rounds of a maximum on samples: those values that results need, and for some samples all that slots hold.
 
-    ``state``: (elements, samples), those of the elements that the next round needs.
+    ``state``: (elements, samples), those of the elements that the next round needs. ``level``: of the results.
     """
 
-    def __init__(self, windows: Windows, state: FloatArray, *, rectified: bool) -> None:
+    def __init__(
+        self, windows: Windows, state: FloatArray, rectified: bool, depth: int, level: int, flag: _Flag
+    ) -> None:
         self.windows, self.rectified = windows, rectified
+        self.depth, self.level, self.flag = depth, level, flag
+        self._wider: dict[int, float] = {}
         self.steps = steps_of(windows)
         self.made = positions(windows, self.steps)
         self.index = 0
@@ -223,14 +291,31 @@ class _Rounds:
         (rows, columns), count = self.steps[self.index]
         return [self.windows.shifted(self.slots, (i * rows, i * columns)) for i in range(count)]
 
+    def squarings(self, index: int) -> int:
+        """Of the arguments of a round, for the range flag."""
+        return self.flag.squarings(self.level + (len(self.steps) - index) * self.depth)
+
     def reaches(self) -> list[float]:
-        """What the forms of the next round reach, with the margin; after the last round what results reach."""
+        """What the forms of the next round reach, with the margin; after the last round what results reach.
+
+        The margin is wider where the range flag needs it.
+        """
         if self.index == len(self.steps):
             return [RANGE_MARGIN * max(float(np.abs(self.state).max()), 1e-9)]
         count, rectified = self.steps[self.index][1], self.rectified and self.is_last
         needed = largest_forms(count, rectified, self.elements(self.state))
         between = largest_forms(count, rectified, self.neighbours())
-        return [RANGE_MARGIN * max(a, b, 1e-9) for a, b in zip(needed, between, strict=True)]
+        found = [RANGE_MARGIN * max(a, b, 1e-9) for a, b in zip(needed, between, strict=True)]
+        if self.index not in self._wider:
+            squarings = self.squarings(self.index)
+            watched = watched_reaches(count, rectified, found)
+            needed_loud = loudness(count, rectified, self.elements(self.state), watched, squarings)
+            between_loud = loudness(count, rectified, self.neighbours(), watched, squarings)
+            # In layouts by phases slots hold what is needed as often as there are elements for it.
+            times = -(-prod(self.windows.shape) // len(self.made[self.index + 1]))
+            loudest = max(times * float(needed_loud.max()), float(between_loud.max()))
+            self._wider[self.index] = self.flag.wider(loudest, squarings)
+        return [self._wider[self.index] * reach for reach in found]
 
     def advance(self, turn: RidgeRound) -> None:
         self.state = round_values(turn, self.elements(self.state))
@@ -245,19 +330,15 @@ def _ridge(
     node: Activation,
     sources: tuple[int, ...],
     run: _Run,
+    state: _Rounds,
     fitted: int,
-    depth: int,
-    rectified: bool,
     slope: FloatArray | None,
 ) -> tuple[Ridge, _Run]:
-    """``fitted``: as many samples, the first ones, are seen by fits.
+    """``state``: before the first round. ``fitted``: as many samples, the first ones, are seen by fits.
 
     ``slope``: (probes, results, samples) of scores with the result, for the first of those samples.
     """
-    windows = node.windows
-    if windows is None:
-        raise InternalError("a maximum has no windows")
-    state = _Rounds(windows, run.held, rectified=rectified)
+    windows, rectified = state.windows, state.rectified
     clear, scale = run.clear / run.scale[:, None], run.scale[windows.origins]
     clears = [clear]
     for offset, count in state.steps:
@@ -287,7 +368,7 @@ def _ridge(
             np.stack([part[:, :fitted].reshape(-1) for part in elements]),
             wanted[:, :fitted].reshape(-1),
             state.reaches(),
-            depth=depth,
+            depth=state.depth,
             rectified=joined,
             effects=effects,
         )

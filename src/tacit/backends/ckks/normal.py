@@ -65,13 +65,15 @@ class Step:
 class Watch:
     """The flag looks at this value, in the power 2^squarings: its range is observed and not proven.
 
-    ``energy``: bound on the sum of powers over the elements where the flag is down. Above 1 for squares only, where it
-    bounds what noise amounts to as well as ranges do (`SquareStage`).
+    ``energy``: bound on the sum of powers over the elements where the flag is down. Above 1 before squares, where it
+    bounds what noise amounts to as well as ranges do (`SquareStage`), and where no range can be made wider.
+    ``turn``: it looks at the arguments of this round of the `Ridge` that makes the value, and not at the value.
     """
 
     value: int
     squarings: int
     energy: float = 1.0
+    turn: int | None = None
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,8 @@ class FlagStage:
     Makes the results and one ciphertext more: Σ v^(2^squarings) / energy over the elements of each value, where
     ``energies`` are at least 1. ``spans``: slots after which each value repeats (1 for columns). ``terms``: slots or
     columns that are added up for one value, at most.
-    ``scale``: of the flag, at level 0.
+    ``scale``: of the flag, at level 0. ``rounds``: of each value the round that reads it, whose arguments are watched
+    (`flag`); ``None`` where the value itself is.
     """
 
     squarings: tuple[int, ...]
@@ -131,6 +132,7 @@ class FlagStage:
     spans: tuple[int, ...]
     terms: int
     scale: float
+    rounds: tuple[RidgeStage | None, ...]
 
 
 @dataclass(frozen=True, eq=False)

@@ -33,7 +33,7 @@ __all__ = ["MAX_LATENCY_BATCH", "PLAN_VERSION", "Flag", "PublicPlan"]
 
 FloatArray = npt.NDArray[np.float64]
 
-PLAN_VERSION = 3
+PLAN_VERSION = 4
 MAX_PLAN_BYTES = 1 << 27
 MAX_FEATURES = 1 << 20
 MAX_TAIL_NODES = 256
@@ -75,8 +75,8 @@ class PublicPlan:
     ``doubt``: for models that compare, the limit of the last decrypted value, which is no score: samples above it are
     not within the bound. ``margin``: how close to a threshold that can be, over half the range of a feature; ``None``
     where no value can be too close.
-    ``flag``: for models whose ranges were observed. ``is_measured``: the error bound is the largest error of
-    calibration samples times a margin, and not proven.
+    ``flag``: for models whose ranges were observed, as they are wherever ``is_measured``: then the error bound is the
+    largest error of calibration samples times a margin, and not proven.
     """
 
     model: str
@@ -330,6 +330,8 @@ def _check(plan: PublicPlan) -> None:
         raise InvalidParameterError("the batch of the plan does not fit its layout")
     if plan.flag is not None and not 0 <= log2(plan.flag.scale) < plan.log_q[0]:
         raise InvalidParameterError("the scale of the plan's flag does not fit its parameters")
+    if plan.is_measured and plan.flag is None:
+        raise InvalidParameterError("the bound of the plan is measured, and it has no range flag")
     if len(plan.tail.nodes) > MAX_TAIL_NODES or not plan.tail.inputs:
         raise ModelError("the tail of the plan is too long or takes nothing")
     if plan.batch * sum(value.features for value in plan.tail.values.values()) > MAX_TAIL_NUMBERS:

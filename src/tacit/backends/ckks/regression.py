@@ -9,17 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from math import floor
 
 import numpy as np
 import numpy.typing as npt
 from numpy.polynomial import chebyshev
+from scipy.optimize import linprog
 
 from tacit.backends.ckks.approximate import sup_norm
+from tacit.backends.ckks.flag import APART, MEETING
 from tacit.backends.ckks.maximum import Pair
 from tacit.backends.ckks.ridge import RidgeRound, Term
 
-__all__ = ["Effects", "fit_round", "largest_forms", "round_values"]
+__all__ = ["Effects", "fit_round", "largest_forms", "loudness", "round_values", "watched_reaches"]
 
 FloatArray = npt.NDArray[np.float64]
 Forms = tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
@@ -31,6 +34,8 @@ _EVERYWHERE = 0.05
 """Weight of the whole box against that of the samples."""
 _SCORES = 10.0
 """Weight of the errors of scores against those of elements."""
+_TIGHTER = 1.2
+"""What watched forms may be held against tighter, so that others need not be watched."""
 _CHUNK = 32
 """Samples whose effects are computed at once."""
 _DAMPING = 1e-7
@@ -89,6 +94,67 @@ def largest_forms(count: int, rectified: bool, elements: Sequence[FloatArray]) -
     ]
 
 
+def watched_reaches(count: int, rectified: bool, reaches: Sequence[float]) -> list[float]:
+    """Of every family what a range flag holds its forms against, infinity for those that it need not look at.
+
+    Where some forms stay within their reaches, others do by themselves, or would if these were a little less: what each
+    can come to is a linear program. The fewest forms with which all stay within ``reaches`` are watched, if their own
+    are divided by `_TIGHTER` at most.
+    """
+    families = FAMILIES[count, rectified]
+    rows = [
+        np.array(
+            [[0.0] * at + [*map(float, w)] + [0.0] * (count - at - len(w)) for w, p in f.forms for at in p]
+        )
+        for f in families
+    ]
+    everywhere = range(len(families))
+    subsets = [chosen for size in everywhere for chosen in combinations(everywhere, size + 1)]
+    for chosen in sorted(subsets, key=lambda subset: sum(len(families[i].forms) for i in subset)):
+        limits = np.concatenate([np.full(len(rows[i]), reaches[i]) for i in chosen])
+        forms = np.concatenate([rows[i] for i in chosen])
+        both, within = np.concatenate([forms, -forms]), np.concatenate([limits, limits])
+        tighter = 1.0
+        for i in set(everywhere) - set(chosen):
+            for row in rows[i]:
+                found = linprog(-row, both, within, bounds=(None, None))
+                bounded = found.status == 0 and found.x is not None
+                tighter = max(tighter, float(row @ found.x) / reaches[i] if bounded else np.inf)
+        if tighter <= _TIGHTER:
+            return [reaches[i] / tighter if i in chosen else np.inf for i in everywhere]
+    return list(reaches)
+
+
+def loudness(
+    count: int,
+    rectified: bool,
+    elements: Sequence[FloatArray],
+    reaches: Sequence[float],
+    squarings: int,
+) -> FloatArray:
+    """(samples,) what a round adds to the range flag at most: its forms over ``reaches``, in the power 2^squarings.
+
+    ``elements``: (…, samples) each. A bound for slots and columns, which differ in what meets before the last squares.
+    """
+    samples = int(elements[0].shape[-1])
+    found = np.zeros(samples)
+    for start in range(0, samples, _CHUNK):
+        here = [part[..., start : start + _CHUNK] for part in elements]
+        total = np.zeros_like(here[0])
+        for family, reach in zip(FAMILIES[count, rectified], reaches, strict=True):
+            for weights, places in family.forms if reach < np.inf else ():
+                for place in places:
+                    cut = zip(weights, here[place : place + len(weights)], strict=True)
+                    power = np.asarray(sum(w * e for w, e in cut if w)) / reach
+                    for _ in range(APART):
+                        power = power * power
+                    total += (1 + 1 / MEETING) * power
+        for _ in range(squarings - APART):
+            total *= total
+        found[start : start + _CHUNK] = total.reshape(-1, total.shape[-1]).sum(axis=0)
+    return found
+
+
 def fit_round(
     offset: Pair,
     elements: FloatArray,
@@ -110,7 +176,8 @@ def fit_round(
     families = FAMILIES[count, rectified]
     drift = 2.0 ** (-_DRIFT_BITS / 2 ** (depth - 1))
     multiples = [max(1, floor(1 / reach)) for reach in reaches]
-    widths = [max(m * reach, drift) for m, reach in zip(multiples, reaches, strict=True)]
+    # A largest reach of 1 may have been rounded up.
+    widths = [min(max(m * reach, drift), 1.0) for m, reach in zip(multiples, reaches, strict=True)]
     box = _box(families, elements, reaches, rng)
     largest = box.max(axis=0)
     systems, targets = [], []
@@ -130,14 +197,22 @@ def fit_round(
     solution = np.linalg.lstsq(np.concatenate(systems), np.concatenate(targets))[0]
     terms: list[Term] = []
     constant, position = 0.0, 0
-    for family, multiple, width in zip(families, multiples, widths, strict=True):
+    watched = watched_reaches(count, rectified, reaches)
+    for family, multiple, width, reach in zip(families, multiples, widths, watched, strict=True):
         powers = _powers(depth, even=family.even)
         series = np.zeros(powers[-1] + 1)
         series[powers] = solution[position : position + len(powers)]
         position += len(powers)
         high = sup_norm(series)
         terms += [
-            Term(tuple(multiple * w for w in weights), places, width, tuple(series.tolist()), high)
+            Term(
+                tuple(multiple * w for w in weights),
+                places,
+                width,
+                tuple(series.tolist()),
+                high,
+                min(multiple * reach, width) if reach < np.inf else 0.0,
+            )
             for weights, places in family.forms
         ]
     straight, constant = float(solution[position]), float(solution[position + 1])

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -28,23 +28,37 @@ __all__ = [
     "RidgeRound",
     "RidgeStage",
     "Term",
+    "arguments",
     "distance",
     "positions",
     "run_ridge",
     "steps_of",
     "times",
+    "times_integer",
 ]
 
 Ciphertext = Any
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
+_LEAST_REACH = 0.25
+"""Of a form, whose integer weights are as large as its reach allows."""
+
+
+class Adding(Protocol):
+    """What forms need of an engine (`executor.Engine` has more)."""
+
+    def add(self, a: Ciphertext, b: Ciphertext) -> Ciphertext: ...
+    def sub(self, a: Ciphertext, b: Ciphertext) -> Ciphertext: ...
+    def rotate(self, ct: Ciphertext, k: int) -> Ciphertext: ...
+
 
 @dataclass(frozen=True)
 class Term:
     """Σ_s p(Σ_j weights[j]·x[s + j] / width) over ``places`` s, where p = Σ series[j]·T_j and arguments are in [-1, 1].
 
-    ``width``: at most 1. ``high``: a bound on |p| on [-1, 1].
+    ``width``: at most 1. ``high``: a bound on |p| on [-1, 1]. ``reach``: at most ``width``, what a range flag holds the
+    form against, so that all are where they were fitted; 0 for a form that stays there if the others do.
     """
 
     weights: tuple[int, ...]
@@ -52,13 +66,16 @@ class Term:
     width: float
     series: tuple[float, ...]
     high: float
+    reach: float
 
     @property
     def is_valid(self) -> bool:
         """For terms that were read from bytes."""
         sound = bool(self.weights) and bool(self.places) and max(self.weights) > 0
         sound = sound and sum(map(abs, self.weights)) <= 64 and min(self.places) >= 0
-        return sound and 0 < self.width <= 1 and 2 <= len(self.series) <= 256 and self.series[-1] != 0
+        sound = sound and 0 < self.width <= 1
+        sound = sound and (self.reach == 0 or _LEAST_REACH <= self.reach <= self.width)
+        return sound and 2 <= len(self.series) <= 256 and self.series[-1] != 0
 
 
 @dataclass(frozen=True)
@@ -203,6 +220,31 @@ def run_ridge(engine: Engine, stage: RidgeStage, values: list[Ciphertext]) -> li
     return results
 
 
+def arguments(engine: Adding, stage: RidgeStage, values: list[Ciphertext]) -> list[list[Ciphertext]]:
+    """The watched forms of a round in units of their reaches: of a packed ciphertext, or of every group of columns.
+
+    At the level of ``values``, which may be lower than the round's.
+    """
+
+    def own(term: Term, cut: Sequence[Ciphertext]) -> Ciphertext:
+        form = _form(engine, term, cut)
+        return form.with_scale(form.scale * term.reach)
+
+    watched = [term for term in stage.round.terms if term.reach]
+    if not stage.groups:
+        together = [values[0], *(engine.rotate(values[0], k) for k in stage.rotations)]
+        # Other places are other slots of the same form.
+        return [[own(term, together[: len(term.weights)]) for term in watched]]
+    return [
+        [
+            own(term, [values[i] for i in group[place : place + len(term.weights)]])
+            for term in watched
+            for place in term.places
+        ]
+        for group in stage.groups
+    ]
+
+
 def _evaluated(engine: Engine, stage: RidgeStage, term: Term, values: Sequence[Ciphertext]) -> Ciphertext:
     """One polynomial of one form, at the level that the round ends at."""
     argument = engine.note_bound(_form(engine, term, values), term.width)
@@ -214,13 +256,13 @@ def _evaluated(engine: Engine, stage: RidgeStage, term: Term, values: Sequence[C
     return made if made.level == end else engine.drop_level(made, end)
 
 
-def _form(engine: Engine, term: Term, values: Sequence[Ciphertext]) -> Ciphertext:
+def _form(engine: Adding, term: Term, values: Sequence[Ciphertext]) -> Ciphertext:
     """Σ weights[j]·values[j] by sums alone."""
     total = None
     for weight, value in sorted(zip(term.weights, values, strict=True), key=lambda pair: -pair[0]):
         if weight == 0:
             continue
-        multiple = _times(engine, value, abs(weight))
+        multiple = times_integer(engine, value, abs(weight))
         if total is None:
             total = multiple  # The largest weight, which is positive.
         else:
@@ -228,8 +270,8 @@ def _form(engine: Engine, term: Term, values: Sequence[Ciphertext]) -> Ciphertex
     return total
 
 
-def _times(engine: Engine, ct: Ciphertext, count: int) -> Ciphertext:
-    """count·ct by doubling."""
+def times_integer(engine: Adding, ct: Ciphertext, count: int) -> Ciphertext:
+    """count·ct by doubling, for a count of at least 1."""
     total = None
     while count:
         if count & 1:
