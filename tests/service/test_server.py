@@ -27,7 +27,7 @@ from tests.service.models import data, slow_bytes, tacit_command, write_model, w
 from tests.service.owning import ByHand
 from tests.service.running import Running, running
 
-SECONDS_LONG, MINUTES_LONG = 150, 10_000
+SECONDS_LONG, MINUTES_LONG = 1000, 10_000
 """Rows of a slow prediction."""
 
 SAMPLE = {"name": "X", "datatype": "FP32", "shape": [1, 4], "data": [0.0] * 4}
@@ -214,7 +214,7 @@ def begun(
 
 
 def test_sigterm_finishes_what_runs_and_takes_nothing_new(tmp_path: Path) -> None:
-    with slow_server(tmp_path) as server, server.client() as http:
+    with slow_server(tmp_path, "--drain-s", "600") as server, server.client() as http:
         with server.client() as client, concurrent.futures.ThreadPoolExecutor() as threads:
             answer = begun(http, threads, client, SECONDS_LONG)
             processes = descendants(server.process.pid)
