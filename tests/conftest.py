@@ -17,7 +17,9 @@ hypothesis.settings.load_profile("repeatable")
 
 
 @pytest.fixture(autouse=True, scope="session")
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A cache folder of the tests' own, so that plans do not depend on what the user has calibrated."""
+def own_folders(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Folders of the tests' own: plans do not depend on what the user has calibrated, nothing is written to a home
+    that may not be there, or may not be written to."""
     patch = pytest.MonkeyPatch()
-    patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    for name in ("CACHE", "CONFIG", "STATE"):
+        patch.setenv(f"XDG_{name}_HOME", str(tmp_path_factory.mktemp(name.lower())))
