@@ -83,6 +83,13 @@ def command(
     request_bytes: Annotated[int, typer.Option(help="Largest request, in bytes.")] = 256 << 20,
     timeout_s: Annotated[float, typer.Option(help="Most seconds of one prediction.")] = 600.0,
     rate: Annotated[float, typer.Option(help="Requests per second of one client.")] = 1000.0,
+    address_connections: Annotated[
+        int | None,
+        typer.Option(
+            help="Connections of one address on which nobody is known; default 64, any on loopback.",
+            show_default=False,
+        ),
+    ] = None,
     drain_s: Annotated[float, typer.Option(help="Seconds to finish what runs, at the end.")] = 30.0,
     grpc_listen: Annotated[str | None, typer.Option(help="HOST:PORT for gRPC.", show_default=False)] = None,
     metrics_listen: Annotated[
@@ -129,6 +136,7 @@ def command(
         request_bytes=request_bytes,
         request_s=timeout_s,
         rate=rate,
+        address_connections=address_connections,
         drain_s=drain_s,
         grpc_listen=None if grpc_listen is None else Address.parse(grpc_listen),
         metrics_listen=None if metrics_listen is None else Address.parse(metrics_listen),

@@ -26,6 +26,11 @@ class Principal:
     identity: str
     account: str
 
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing is known of who asks but where."""
+        return self.identity == "open"
+
 
 def owner_of(principal: Principal, client: bytes) -> str:
     """The name under which keys are kept, 64 hexadecimal digits.

@@ -52,11 +52,16 @@ SAFE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 def application(
-    endpoint: Endpoint, *, log: Log, intake: Intake | None = None, only_local_names: bool = False
+    endpoint: Endpoint,
+    *,
+    log: Log,
+    intake: Intake | None = None,
+    only_local_names: bool = False,
+    known: Callable[[tuple[str, int]], None] = lambda peer: None,
 ) -> ASGIApp:
     """The application. ``intake``: room for bodies that are being read. ``only_local_names``: see ``is_local_host``
-    and ``is_local_page``."""
-    handlers = _Handlers(endpoint, intake or Intake(1 << 30), only_local_names)
+    and ``is_local_page``. ``known``: is told host and port of a connection on which somebody has access by name."""
+    handlers = _Handlers(endpoint, intake or Intake(1 << 30), only_local_names, known)
     routes = [
         Route(call.path, getattr(handlers, call.name), methods=[call.method], name=call.name)
         for call in CALLS
@@ -138,7 +143,14 @@ class _Frame:
 class _Handlers:
     """One method per call of the table."""
 
-    def __init__(self, endpoint: Endpoint, intake: Intake, only_local_names: bool = False) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        intake: Intake,
+        only_local_names: bool,
+        known: Callable[[tuple[str, int]], None],
+    ) -> None:
+        self._known = known
         self._endpoint = endpoint
         self._intake = intake
         self._only_local_names = only_local_names
@@ -282,6 +294,8 @@ class _Handlers:
         certificate = request.scope["state"].get(peer.KEY)
         principal = self._endpoint.principal(request.state.headers, certificate, address)
         request.state.principal = principal.identity
+        if request.client is not None and not principal.is_open:
+            self._known((request.client.host, request.client.port))
         return principal
 
     def _model(self, request: Request) -> tuple[str, str]:

@@ -35,6 +35,7 @@ from tacit.service.connections import (
     refusals,
     sweep,
 )
+from tacit.service.door import ADDRESS_CONNECTIONS, Door, Strangers
 from tacit.service.endpoint import Endpoint, Settings
 from tacit.service.exposure import check_exposure
 from tacit.service.intake import Intake
@@ -102,6 +103,7 @@ class Options:
     request_bytes: int = 256 << 20
     request_s: float = 600.0
     rate: float = 1000.0
+    address_connections: int | None = None
     drain_s: float = 30.0
     grpc_listen: Address | None = None
     metrics_listen: Address | None = None
@@ -283,16 +285,23 @@ async def _listening(
         context = server_context(cert, key, client_ca=options.client_ca, refused=refusals(log))
         stack.push_async_callback(_stopped, asyncio.create_task(_renew(context, cert, key, is_dev, log)))
     intake = Intake(max(1 << 30, options.request_bytes), max(1 << 28, options.request_bytes))
+    # On loopback everybody comes by one address, and who is on this machine can stop the server in other ways.
+    usual = None if is_loopback(options.listen.host) else ADDRESS_CONNECTIONS
+    most = usual if options.address_connections is None else options.address_connections
+    strangers = None if most is None else Strangers(most, refused=refusals(log))
     app = application(
         endpoint,
         log=log,
         intake=intake,
+        known=strangers.leave if strangers is not None else lambda peer: None,
         only_local_names=options.tokens is None
         and options.client_ca is None
         and is_loopback(options.listen.host),
     )
     allow_connections(CONNECTIONS)
-    server, address = await stack.enter_async_context(_uvicorn(app, options.listen, context, options.drain_s))
+    server, address = await stack.enter_async_context(
+        _uvicorn(app, options.listen, context, options.drain_s, strangers)
+    )
     stack.push_async_callback(_stopped, asyncio.create_task(_guard(server, log)))
     scheme = "https" if context else "http"
     facts: dict[str, str] = {"address": f"{scheme}://{address}", "store": endpoint.settings.store}
@@ -336,10 +345,16 @@ def _certificate(options: Options) -> tuple[Path | None, Path | None, bool]:
 
 @asynccontextmanager
 async def _uvicorn(
-    app: Any, address: Address, context: ssl.SSLContext | None, drain_s: float
+    app: Any,
+    address: Address,
+    context: ssl.SSLContext | None,
+    drain_s: float,
+    strangers: Strangers | None = None,
 ) -> AsyncIterator[tuple[uvicorn.Server, Address]]:
     """A server of uvicorn on an address, without its logs, its signals and its name in the answers."""
     bound = _bound(address)
+    if strangers is not None:
+        bound = Door.of(bound, strangers)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     config = uvicorn.Config(
