@@ -136,6 +136,31 @@ def test_a_worker_does_not_grow(small: Provider, tmp_path: Path) -> None:
     asyncio.run(asyncio.wait_for(story(), 300))
 
 
+def test_memory_of_forgotten_keys_is_given_back(small: Provider, tmp_path: Path) -> None:
+    """What is dropped because others need the room is not kept for later."""
+    keys = Owner(small.public_plan()).evaluation_keys()
+    count = 40
+
+    async def story() -> None:
+        async with Pool(Limits(workers=1)) as pool:
+            offered = await pool.offer("ckks", small.to_bytes())
+            files = [file_of(keys, tmp_path, number) for number in range(count + 1)]
+            await pool.check_keys(offered.program_id, files[-1])
+            worker = pool.state().workers[0].process
+            before = memory(worker)["Private_Dirty"]
+            for file in files[:count]:
+                await pool.check_keys(offered.program_id, file)
+            held = memory(worker)["Private_Dirty"] - before
+            assert held > 0.9 * count * offered.key_memory_bytes
+            for file in files[:count]:
+                pool.forget_keys(file)
+            while memory(worker)["Private_Dirty"] - before > held / 8:
+                await asyncio.sleep(0.05)
+            assert [(found.process, found.keys) for found in pool.state().workers] == [(worker, 1)]
+
+    asyncio.run(asyncio.wait_for(story(), 120))
+
+
 def test_a_worker_that_wants_too_much_is_told_no(wide: Provider, tmp_path: Path) -> None:
     """Its memory limit is less than one owner's keys: a typed error, whether it was told no or ended by it."""
     keys = Owner(wide.public_plan()).evaluation_keys()

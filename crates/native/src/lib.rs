@@ -10,6 +10,7 @@ mod evaluator;
 mod integers;
 mod keys;
 mod linear;
+mod memory;
 mod parameters;
 mod randomness;
 mod threads;
@@ -22,7 +23,7 @@ const SECURITY_SOURCE: &str = "ia.cr/2024/463 (Security Guidelines for Implement
      128-bit classical security, uniform ternary secret, discrete Gaussian error of standard deviation 3.19";
 
 /// The public names, in the order that the linter of the Python side wants.
-const PUBLIC: [&str; 12] = [
+const PUBLIC: [&str; 13] = [
     "SECURITY_SOURCE",
     "Ciphertext",
     "EvaluationKeys",
@@ -34,6 +35,7 @@ const PUBLIC: [&str; 12] = [
     "SecretKey",
     "cpu_path",
     "cpu_paths",
+    "release_pool",
     "security_table",
 ];
 
@@ -52,6 +54,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(cpu::_bench_ntt, module)?)?;
     module.add_function(wrap_pyfunction!(cpu::cpu_path, module)?)?;
     module.add_function(wrap_pyfunction!(cpu::cpu_paths, module)?)?;
+    module.add_function(wrap_pyfunction!(memory::release_pool, module)?)?;
     module.add_function(wrap_pyfunction!(parameters::security_table, module)?)?;
     module.setattr("__all__", PUBLIC.to_vec())?;
     Ok(())

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import collections
 import os
+import select
 import socket
 import time
 from typing import NoReturn
 
+from tacit.backends.ckks.memory import return_free_pages
 from tacit.backends.ckks.provider import OwnerKeys
 from tacit.errors import (
     BusyError,
@@ -29,6 +31,9 @@ from tacit.service.program import CkksProgram, Program, pack_arrays, unpack_arra
 
 __all__ = ["Worker"]
 
+QUIET_S = 0.2
+"""A worker that has dropped keys gives their memory back once it had nothing to do for so long."""
+
 
 class _Stopped(Exception):  # noqa: N818 - not an error: the front asked for it
     """Nobody waits for the running request any more."""
@@ -44,10 +49,15 @@ class Worker:
         self._waiting: collections.deque[Frame] = collections.deque()
         self._stopped: set[int] = set()
         self._ticket = -1
+        self._has_forgotten = False
+        """Whether keys were dropped for the good of others, and their pages are still this process's."""
 
     def serve(self) -> NoReturn:
         """Until the front closes the socket."""
         while True:
+            if self._has_forgotten and not self._waiting and self._is_quiet():
+                self._has_forgotten = False
+                return_free_pages()  # other workers, and other programs, may need the memory
             self._take(waits=not self._waiting)
             if not self._waiting:
                 continue
@@ -60,6 +70,12 @@ class Worker:
                 send(self.end, reply)
             except OSError:
                 os._exit(0)
+
+    def _is_quiet(self) -> bool:
+        """Whether nothing comes for a while: at work, memory is soon used again."""
+        poll = select.poll()
+        poll.register(self.end, select.POLLIN)
+        return not poll.poll(1000 * QUIET_S)
 
     def _take(self, *, waits: bool) -> None:
         """Moves frames from the socket: work into the line, the rest is done at once."""
@@ -80,6 +96,7 @@ class Worker:
                         self._stopped.add(ticket)
                 case "forget":
                     self._drop(frame)
+                    self._has_forgotten = True
                 case _:
                     self._waiting.append(frame)
 

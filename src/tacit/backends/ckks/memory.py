@@ -5,13 +5,14 @@ from __future__ import annotations
 import ctypes
 from dataclasses import replace
 
+from tacit._native import release_pool
 from tacit.backends.base import Declaration
 from tacit.backends.ckks.costs import predict
 from tacit.backends.ckks.levels import Chain, moduli
 from tacit.backends.ckks.machine import Machine
 from tacit.backends.ckks.program import Program
 
-__all__ = ["return_freed_memory", "without_maps"]
+__all__ = ["return_free_pages", "return_freed_memory", "without_maps"]
 
 _M_MMAP_THRESHOLD = -3
 """Of glibc's malloc.h."""
@@ -46,3 +47,17 @@ def return_freed_memory() -> bool:
         return bool(ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES))
     except (AttributeError, OSError, TypeError):
         return False
+
+
+def return_free_pages() -> bool:
+    """Gives memory in which nothing lives back to the operating system, once and now; whether there was any.
+
+    What an owner's keys took stays with the process when they are dropped: the core keeps up to 256 MiB of buffers for
+    their next use (``release_pool``), and the allocator of glibc the pages of what is freed (malloc_trim(3)). Takes
+    some ten milliseconds for a gigabyte, and the next request as long as it takes to fetch fresh pages.
+    """
+    freed = release_pool()
+    try:
+        return bool(ctypes.CDLL(None).malloc_trim(0)) or freed > 0
+    except (AttributeError, OSError, TypeError):
+        return freed > 0
