@@ -18,8 +18,8 @@ WARM = 600
 REQUESTS = 3000
 BYTES_OF_ONE = 400
 """What a process may grow by for each request. The front remembers its id, in 100 bytes for two minutes."""
-SLACK = MIB // 2
-"""What it may grow by altogether: allocators take memory in pieces."""
+SLACK = 4 * MIB
+"""What it may grow by altogether: allocators take memory in pieces, and kernels in huge pages of 2 MiB."""
 
 
 def processes(root: int) -> list[int]:
