@@ -21,6 +21,7 @@ TITLES = {
     "ckks_predict": "Encrypted prediction",
     "forest_datasets": "Forests and boosting: every row of five tables",
     "profiles": "Where the time of a prediction goes",
+    "serving": "Serving under load",
 }
 _LEAST_SHARE = 0.02
 """Stages that take less of a prediction are not listed."""
@@ -36,6 +37,13 @@ move with the machine and its neighbours; ratios are what to look at. `make benc
 _PREDICTED = """What `explain` says before a request runs and what one then takes; times are promised to be within 30 %
 on the machine that was measured, when it is quiet. Where a row is beyond that, its profile stands under *Where the time
 of a prediction goes*.
+"""
+
+_SERVING = """`tacit serve`, its clients and the load are on one machine and share its processors: what a second would
+hold without the clients is the wall's rate over the part of the processors that they left. "In process" is the same
+provider without a server, before or after in the same run: *one process* in the form of the table of predictions above
+(all threads), *with all keys* the same for requests of all clients in turn, *best form* one process a core and one
+owner's keys.
 """
 
 Row = dict[str, Any]
@@ -160,6 +168,42 @@ def answers(rows: list[Row]) -> Iterator[str]:
         yield f"| {row['task']} | {row['shape']} | {told} | {right} | {row.get('note', '')} |"
 
 
+def serving(rows: list[Row]) -> Iterator[str]:
+    """Servers under load: answers of a second by the wall and with the clients' part of the processors, and memory."""
+    columns = (
+        "task",
+        "load",
+        "answers",
+        "failures",
+        "per second",
+        "without the clients' share",
+        "in process",
+    )
+    yield "| " + " | ".join((*columns, "p50", "p95", "p99", "memory", "grew by", "notes")) + " |"
+    yield "|---|---|---:|---:|---:|---:|---|---:|---:|---:|---:|---:|---|"
+    for row in rows:
+        forms = (
+            ("one process", "peer_one_process", "ratio_to_one_process"),
+            ("with all keys", "peer_many_keys", "ratio_to_many_keys"),
+            ("best form", "peer_best", "ratio_to_peer"),
+        )
+        beside = [f"{name} {row[rate]:.0f} ({row[ratio]:.0%})" for name, rate, ratio in forms if rate in row]
+        cells = [
+            row["task"] + ("" if row["correct"] else " (FAILED)"),
+            row["shape"],
+            str(row["n"]),
+            str(row["failures"]),
+            *(f"{row[name]:.1f}" if name in row else "" for name in ("throughput", "server_side")),
+            ", ".join(beside),
+            *(duration(row[name]) for name in ("seconds", "p95_s", "p99_s")),
+            # Pages that processes share count once.
+            size(row["pss_bytes"]),
+            size(row.get("growth_bytes")) + ("" if row.get("is_flat", True) else " (grows)"),
+            row.get("note", ""),
+        ]
+        yield "| " + " | ".join(cells) + " |"
+
+
 def _promise(row: Row) -> str:
     """The bound that held, where one was promised."""
     promised = row.get("promised_error")
@@ -201,15 +245,17 @@ def parameters(rows: list[Row]) -> Iterator[str]:
 
 def page() -> str:
     """The whole page."""
-    lines = [_HEAD]
+    lines, renderers = [_HEAD], {"profiles": stages, "forest_datasets": answers, "serving": serving}
     for path in sorted(RESULTS.glob("*.jsonl")):
         read = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
         rows = newest(read, by_shape=path.stem == "ckks_ops")
-        rendered = {"profiles": stages, "forest_datasets": answers}.get(path.stem, table)(rows)
+        rendered = renderers.get(path.stem, table)(rows)
         lines += [f"## {TITLES.get(path.stem, path.stem)}", "", *provenance(rows), "", *rendered, ""]
         literals = list(parameters(rows))
         if literals:
             lines += ["Bits of the primes:", "", *literals, ""]
+        if path.stem == "serving":
+            lines += [_SERVING]
         if path.stem == "ckks_predict":
             lines += ["### Predicted and measured", "", _PREDICTED, *predictions(rows), ""]
     return "\n".join(lines).rstrip() + "\n"

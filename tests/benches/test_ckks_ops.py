@@ -93,12 +93,20 @@ def test_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "stages": [{"name": name, "facts": facts, "seconds": spent} for name, facts, spent in stages],
     }  # fmt: skip
     (results / "profiles.jsonl").write_text(json.dumps(profile), encoding="utf-8")
+    load = {
+        "task": "mlp", "shape": "32 clients, 120 s", "system": "tacit serve", "n": 99, "failures": 0, "correct": True,
+        "throughput": 170.0, "server_side": 180.0, "peer_best": 240.0, "ratio_to_peer": 0.75, "pss_bytes": 7_000_000,
+        "seconds": 0.2, "p95_s": 0.3, "p99_s": 0.4, "growth_bytes": 5_000, "is_flat": False,
+    }  # fmt: skip
+    (results / "serving.jsonl").write_text(json.dumps(load), encoding="utf-8")
     page = names["page"]
     monkeypatch.setitem(page.__globals__, "RESULTS", results)
     text = page()
     assert "| rotate | 2^13 L3 dnum3 | tacit | 1 | 250 µs | 6.50 x seal | 1.0e-09 | 1.5 MB |" in text
     assert "| lenet | all | 2^14, 2 threads | 100 ms | 100 % |" in text
     assert "| | Map | level 2 | 90 ms | 90% |" in text and "| write |" not in text
+    told = "170.0 | 180.0 | best form 240 (75%) | 200 ms | 300 ms | 400 ms | 7 MB | 5 kB (grows) |"
+    assert f"| mlp | 32 clients, 120 s | 99 | 0 | {told}" in text
     assert "| absent | absent: not installed |" in text and "1 s" not in text
     assert "a processor, 2 cores, `ifma` path, commit `abc`" in text and "log_q = [50]" in text
 
