@@ -64,6 +64,7 @@ def test_plain_http_takes_a_statement() -> None:
         ({"grpc_listen": Address("127.0.0.1", 1)}, {}, "grpc_listen"),
         ({"metrics_listen": Address("127.0.0.1", 1)}, {}, "metrics_listen"),
         ({"calibration": FILE}, {}, "calibration"),
+        ({"address_connections": 64}, {}, "address_connections"),
         ({"cert": FILE, "key": FILE}, {}, "leave out"),
         ({"plain_http": True}, {}, "leave out"),
         ({"tokens": None}, {}, "who may ask"),
@@ -145,6 +146,7 @@ def test_plain_values_have_the_names_of_tacit_serve() -> None:
         if name.startswith("--")
     }
     of_an_address = {"listen", "cert", "key", "client_ca", "insecure_http", "grpc_listen", "metrics_listen"}
+    of_an_address |= {"address_connections"}
     of_compiling = {"calibration", "batch", "max_error", "measured"}
     assert set(ray_deployment.READERS) - {"models"} == (options - of_an_address - of_compiling - {"json"})
 

@@ -178,6 +178,7 @@ def _check(options: Options, shards: int, fronts: int, *, behind_tls: bool) -> N
         "grpc_listen": "gRPC is not passed on to shards: use HTTP",
         "metrics_listen": "a shard has no address of its own: `/metrics?shard=N` asks for a token",
         "calibration": "models are compiled before: `tacit compile`",
+        "address_connections": "limits on connections are those of Ray's proxy",
     }
     for name, why in meaningless.items():
         if getattr(options, name) is not None:
