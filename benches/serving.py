@@ -274,7 +274,7 @@ def load(
             },
             **{"plan_id": task.plan_id, "samples": str(task.samples), "expected": str(task.expected)},
             **{"clients": clients, "seconds": seconds, "warm_s": min(WARM_S, seconds / 4)},
-            "full_bytes": full,
+            **{"workers": workers, "full_bytes": full},
         }
         (folder / "job.json").write_text(json.dumps(job))
         process = subprocess.Popen(

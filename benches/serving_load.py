@@ -30,8 +30,9 @@ __all__ = ["Connection", "Job", "Reply"]
 
 PIECE_BYTES = 4 << 20
 CHECK_EVERY = 50
-BURST = 16
-"""Requests of one owner at once: a worker that finds nothing else to do beside them copies the owner's keys."""
+LEAST_BURST, LARGEST_BURST = 16, 64
+"""Requests of one owner at once, twice as many as workers: one that finds nothing else to do beside those that
+wait copies the owner's keys. The server takes no more of one client than the largest."""
 FILL_S = 60.0
 """Most time for that."""
 
@@ -50,6 +51,7 @@ class Job:
     seconds: float
     warm_s: float
     requests_each: int = 2
+    workers: int = 1
     full_bytes: int = 0
     """Keys in the memory of the workers when each has those of each owner. 0: that is not waited for."""
 
@@ -171,7 +173,8 @@ class Client:
 
 async def fill(clients: Sequence[Client], job: Job, context: ssl.SSLContext | None) -> int:
     """Asks in bursts until the workers hold ``job.full_bytes`` of keys. Returns what they hold in the end."""
-    connections = [Connection(job.address, context) for _ in range(BURST)]
+    count = min(max(LEAST_BURST, 2 * job.workers), LARGEST_BURST)
+    connections = [Connection(job.address, context) for _ in range(count)]
 
     async def held() -> int:
         found = json.loads((await connections[0].ask("GET", wire.PATHS["load"], {})).body)
