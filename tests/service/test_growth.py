@@ -3,23 +3,46 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import itertools
+import statistics
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tests.service.models import data, package, write_package
 from tests.service.owning import ByHand
 from tests.service.running import Running, running
 
-MIB = 1 << 20
 WARM = 600
-REQUESTS = 3000
+ROUNDS = 5
+REQUESTS = 1000
+"""Of one round."""
 BYTES_OF_ONE = 400
 """What a process may grow by for each request. The front remembers its id, in 100 bytes for two minutes."""
-SLACK = 4 * MIB
-"""What it may grow by altogether: allocators take memory in pieces, and kernels in huge pages of 2 MiB."""
+SLACK = 256 << 10
+"""What a process may grow by in each round: allocators take memory in pieces. With `BYTES_OF_ONE` it is under what a
+round takes where one KiB of each request stays."""
+THP_DISABLE = 41
+"""Of `linux/prctl.h`."""
+
+
+@contextlib.contextmanager
+def small_pages() -> Iterator[None]:
+    """Processes that are started meanwhile get no huge pages, which would grow by 2 MiB in some rounds and hide a leak
+    in others. A kernel that cannot promise that is left as it is."""
+
+    def ask_for(small: int) -> None:
+        ctypes.CDLL(None).prctl(*map(ctypes.c_ulong, (THP_DISABLE, small, 0, 0, 0)))
+
+    ask_for(1)
+    try:
+        yield
+    finally:
+        ask_for(0)
 
 
 def processes(root: int) -> list[int]:
@@ -72,11 +95,16 @@ def ask(owner: ByHand, request: bytes, count: int) -> None:
         call()
 
 
-def test_no_process_grows_with_the_number_of_requests(tmp_path: Path) -> None:
+def test_no_process_grows_with_the_number_of_requests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A leak shows in every round; what is taken once, or given back once, whenever that is, does not."""
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "2")
     write_package(tmp_path)
     words = [str(tmp_path / "risk.tacit"), "--workers", "1", "--rate", "1000000"]
     with contextlib.ExitStack() as stack:
-        server = stack.enter_context(running(tmp_path, *words, tls=True))
+        with small_pages():
+            server = stack.enter_context(running(tmp_path, *words, tls=True))
         threads = stack.enter_context(ThreadPoolExecutor(2))
         clients = [stack.enter_context(server.client()) for _ in range(2)]
         owners = [ByHand(client, "risk", package().offers[0].plan_id) for client in clients]
@@ -90,10 +118,10 @@ def test_no_process_grows_with_the_number_of_requests(tmp_path: Path) -> None:
             list(threads.map(ask, owners, requests, each))
             return memory(server)
 
-        seen = [round_of(count) for count in (WARM, *[REQUESTS // 3] * 3)]
+        seen = [round_of(count) for count in (WARM, *[REQUESTS] * ROUNDS)]
     assert all(set(each) == set(seen[0]) for each in seen)  # nobody was replaced meanwhile
-    # From the second look, too: what the first work left behind may be given back after the first.
-    for first, count in ((seen[0], REQUESTS), (seen[1], REQUESTS * 2 // 3)):
-        growth = {name: seen[-1][name] - size for name, size in first.items()}
-        print(growth)
-        assert max(growth.values()) < SLACK + BYTES_OF_ONE * count, growth
+    growth = {
+        name: [after[name] - before[name] for before, after in itertools.pairwise(seen)] for name in seen[0]
+    }
+    print(growth)
+    assert max(map(statistics.median, growth.values())) < SLACK + BYTES_OF_ONE * REQUESTS, growth
