@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import socket
 import subprocess
 import sys
 import threading
+import types
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +18,12 @@ import pytest
 import typer.main
 
 from tacit.cli.commands import app
-from tacit.errors import InvalidParameterError, TlsError
+from tacit.errors import InternalError, InvalidParameterError, TlsError
 from tacit.net.development import dev_certificate
 from tacit.net.tls import server_context
 from tacit.service import ray_deployment
 from tacit.service.server import Address, Options
+from tacit.service.shards import Answer, Question
 from tests.rules.tree import ROOT
 
 TOKENS, FILE = Path("tokens"), Path("file")
@@ -217,3 +221,43 @@ def test_a_shard_does_not_start_where_ray_may_report_its_use(
     replica = object.__new__(ray_deployment._RayShard)
     with pytest.raises(InvalidParameterError, match="report its use"):
         asyncio.run(replica.__init__(options(store=tmp_path), 0, 1, False, False))  # type: ignore[misc]
+
+
+def test_what_ray_carries_is_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray reads what it carries by pickle: a call and its answer are bytes inside of that, which are read strictly."""
+    exceptions, of_serve = types.ModuleType("ray.exceptions"), types.ModuleType("ray.serve.exceptions")
+    exceptions.RayError = type("RayError", (Exception,), {})  # type: ignore[attr-defined]
+    exceptions.RayTaskError = type("RayTaskError", (exceptions.RayError,), {})  # type: ignore[attr-defined]
+    of_serve.RayServeException = type("RayServeException", (Exception,), {})  # type: ignore[attr-defined]
+    for module in (exceptions, of_serve, types.ModuleType("ray"), types.ModuleType("ray.serve")):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    question = Question("POST", "/v2", b"", ((b"host", b"here"),), ("192.0.2.1", 1), "https", "", b"body")
+    carried: list[Any] = []
+
+    class Inner:
+        async def answer(self, asked: Question) -> Answer:
+            assert asked == question
+            return Answer(200, (), b"said")
+
+    class Response:
+        def __init__(self, *given: Any) -> None:
+            self.given = given
+
+        def __await__(self) -> Generator[Any, None, Any]:
+            said = yield from replica.answer(*self.given).__await__()
+            carried.extend([*self.given, said])
+            return said[:-1] if self.given[1] == b"broken" else said
+
+        def cancel(self) -> None:
+            carried.append("cancelled")
+
+    replica = object.__new__(ray_deployment._RayShard)
+    replica._shard = Inner()  # type: ignore[assignment]
+    handle = types.SimpleNamespace(answer=types.SimpleNamespace(remote=Response))
+    ask = ray_deployment._asking(handle)
+    assert asyncio.run(ask(question)) == Answer(200, (), b"said")  # type: ignore[arg-type]
+    assert [type(each) for each in carried] == [bytes, bytes, bytes, str]
+    assert b"body" not in carried[0]
+    question = dataclasses.replace(question, body=b"broken")
+    with pytest.raises(InternalError, match="a shard failed"):
+        asyncio.run(ask(question))  # type: ignore[arg-type]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import threading
+import tracemalloc
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -11,12 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import cbor2
 import httpx
 import numpy as np
 import pytest
 from starlette.requests import Request
 
-from tacit.errors import BusyError, InternalError, ModelError
+from tacit.errors import BusyError, InternalError, MalformedMessageError, ModelError
 from tacit.net import envelope, wire
 from tacit.service.log import Log
 from tacit.service.server import Options
@@ -225,6 +228,65 @@ def test_what_a_shard_cannot_answer_is_a_typed_refusal(
     assert f'"{code}"'.encode() in answer.body and b"caller sent" not in answer.body
     assert answer.headers[wire.REQUEST_ID] == "mine"
     assert (status == 503) == (wire.RETRY_AFTER in answer.headers)
+
+
+QUESTION = Question(
+    method="POST",
+    path="/v2/models/risk/infer",
+    query=b"shard=1",
+    headers=((b"host", b"shards"), (b"tacit-client", b"one"), (b"tacit-client", b"\xff")),
+    client=("192.0.2.1", 4242),
+    scheme="https",
+    root_path="/other",
+    body=b"body",
+)
+
+
+@pytest.mark.parametrize("client", [("2001:db8::1", 1), None])
+def test_questions_and_answers_are_bytes_between_processes(client: tuple[str, int] | None) -> None:
+    question = dataclasses.replace(QUESTION, client=client)
+    assert Question.of(question.head(), question.body) == question
+    answer = Answer(200, ((b"content-type", b"text/plain"), (b"x", b"")), bytes(range(256)) * 9)
+    assert Answer.from_bytes(answer.to_bytes()) == answer
+
+
+@pytest.mark.parametrize("at", range(len(QUESTION.head())))
+def test_a_head_that_is_cut_is_none(at: int) -> None:
+    with pytest.raises(MalformedMessageError):
+        Question.of(QUESTION.head()[:at], b"")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [None, [], [200, [], "text"], [99, [], b""], [200, [[b"name"]], b""], [200, [["name", "value"]], b""]],
+)
+def test_what_is_no_answer_is_refused(message: object) -> None:
+    with pytest.raises(MalformedMessageError):
+        Answer.from_bytes(cbor2.dumps(message, canonical=True))
+
+
+def test_a_front_holds_a_body_once(tmp_path: Path) -> None:
+    piece, count = 1 << 20, 32
+    seen: list[int] = []
+
+    async def ask(question: Question) -> Answer:
+        seen.append(question.body.count(0))
+        return Answer(200, (), b"")
+
+    left = iter(range(count, 0, -1))
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": bytes(piece), "more_body": next(left) > 1}
+
+    front = front_of(tmp_path, ask)
+    request = httpx.Request("POST", "https://shards/v2/models/risk/infer", headers=TOKEN)
+    tracemalloc.start()
+    try:
+        asyncio.run(front(Request(scope_of(request), receive)))
+        _, largest = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert seen == [count * piece] and largest < 1.5 * count * piece
 
 
 def test_a_cancelled_call_is_cancelled_in_the_shard(tmp_path: Path) -> None:

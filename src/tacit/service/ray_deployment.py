@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tacit.errors import BusyError, InternalError, InvalidParameterError, TlsError
+from tacit.errors import BusyError, InternalError, InvalidParameterError, MalformedMessageError, TlsError
 from tacit.net import wire
 from tacit.net.development import dev_certificate, is_loopback
 from tacit.net.tls import fingerprint, server_context
@@ -254,8 +254,8 @@ def _bound(options: Options, shards: int, fronts: int, *, behind_tls: bool) -> A
         "graceful_shutdown_timeout_s": options.drain_s,
         "health_check_period_s": HEALTH_S,
     }
-    # `shards` is among the arguments so that another number of them makes every shard anew: an owner that moves
-    # then finds no shard that accepts what was sent before.
+    # `shards` is among the arguments so that another number of them makes every shard anew: an owner that moves then
+    # finds no shard that accepts what was sent before it started. Ray may start it before it ends the old ones.
     bound = [
         serve.deployment(_RayShard)
         .options(
@@ -296,8 +296,9 @@ class _RayShard:
             is_one_account=is_one_account,
         )
 
-    async def answer(self, head: Question, body: bytes) -> Answer:
-        return await self._shard.answer(dataclasses.replace(head, body=body))
+    async def answer(self, head: bytes, body: bytes) -> bytes:
+        """An answer as bytes, to the head of a question and its body."""
+        return (await self._shard.answer(Question.of(head, body))).to_bytes()
 
     def check_health(self) -> None:
         """Ray replaces a replica that raises here again and again."""
@@ -325,10 +326,10 @@ def _asking(handle: Any) -> Callable[[Question], Awaitable[Answer]]:
 
     async def ask(question: Question) -> Answer:
         # Apart: Ray puts a large argument into its object store, and that onto a disk. The head has tokens.
-        response = handle.answer.remote(dataclasses.replace(question, body=b""), question.body)
+        response = handle.answer.remote(question.head(), question.body)
         try:
-            answer: Answer = await response
-        except RayTaskError:
+            return Answer.from_bytes(await response)
+        except (RayTaskError, MalformedMessageError):
             raise InternalError("a shard failed at this call") from None
         except (RayError, RayServeException):
             raise BusyError(
@@ -338,6 +339,5 @@ def _asking(handle: Any) -> Callable[[Question], Awaitable[Answer]]:
             ) from None
         finally:
             response.cancel()
-        return answer
 
     return ask

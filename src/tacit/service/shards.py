@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 import itertools
 import time
 import uuid
@@ -20,11 +21,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cbor2
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Scope
 
-from tacit.errors import ModelError, PeerTimeoutError, TacitError
+from tacit.backends.ckks.envelope import read_cbor
+from tacit.errors import MalformedMessageError, ModelError, PeerTimeoutError, TacitError
 from tacit.net import wire
 from tacit.service.access import Access
 from tacit.service.app import application, refusal
@@ -53,6 +56,31 @@ class Question:
     root_path: str
     body: bytes
 
+    def head(self) -> bytes:
+        """All but the body, for another process: a canonical CBOR list of the other fields in their order."""
+        client = None if self.client is None else list(self.client)
+        headers = [list(pair) for pair in self.headers]
+        return cbor2.dumps(
+            [self.method, self.path, self.query, headers, client, self.scheme, self.root_path], canonical=True
+        )
+
+    @staticmethod
+    def of(head: bytes, body: bytes) -> Question:
+        """The question of a head and a body. Raises ``MalformedMessageError`` for what ``head`` does not make."""
+        match read_cbor(head):
+            case [
+                str(method),
+                str(path),
+                bytes(query),
+                [*headers],
+                None | [str(), int()] as client,
+                str(scheme),
+                str(root),
+            ]:
+                peer = None if client is None else (client[0], client[1])
+                return Question(method, path, query, _pairs(headers), peer, scheme, root, body)
+        raise MalformedMessageError("the head of a question is not one")
+
     def __repr__(self) -> str:
         return f"<Question of {len(self.body)} bytes>"
 
@@ -64,6 +92,18 @@ class Answer:
     status: int
     headers: tuple[tuple[bytes, bytes], ...]
     body: bytes
+
+    def to_bytes(self) -> bytes:
+        """For another process: a canonical CBOR list of the fields in their order."""
+        return cbor2.dumps([self.status, [list(pair) for pair in self.headers], self.body], canonical=True)
+
+    @staticmethod
+    def from_bytes(data: bytes) -> Answer:
+        """Reads what ``to_bytes`` made. Raises ``MalformedMessageError``."""
+        match read_cbor(data):
+            case [int(status), [*headers], bytes(body)] if 100 <= status <= 599:
+                return Answer(status, _pairs(headers), body)
+        raise MalformedMessageError("the answer of a shard is not one")
 
     def __repr__(self) -> str:
         return f"<Answer {self.status} of {len(self.body)} bytes>"
@@ -208,14 +248,14 @@ class Front:
         headers = {name.lower(): value for name, value in request.headers.items()}
         principal = self._access.identify(headers, address=request.client.host if request.client else "")
         limit = self._limits.get(request.method, self._limit)
-        parts = []
+        body = io.BytesIO()  # a list of the pieces would be there beside what is made of it
         with self._intake.hold(principal.account) as take:
             async for piece in pieces(
                 request.receive, declared=request.headers.get("content-length"), limit=limit
             ):
                 take(len(piece))
-                parts.append(piece)
-            return await self._asked(request, b"".join(parts))
+                body.write(piece)
+            return await self._asked(request, body.getvalue())
 
     async def _asked(self, request: Request, body: bytes) -> Response:
         question = Question(
@@ -257,6 +297,17 @@ class _NoWorkshop(Workshop):
             f"`{model.name}` would be compiled by each shard by itself",
             hint="serve what `tacit compile` made of it, so that all shards serve the same plan",
         )
+
+
+def _pairs(headers: list[Any]) -> tuple[tuple[bytes, bytes], ...]:
+    pairs = []
+    for pair in headers:
+        match pair:
+            case [bytes(name), bytes(value)]:
+                pairs.append((name, value))
+            case _:
+                raise MalformedMessageError("a header is not a name and a value")
+    return tuple(pairs)
 
 
 def _scope(question: Question) -> Scope:
