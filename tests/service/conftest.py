@@ -8,6 +8,15 @@ from typing import Any
 
 import pytest
 
+from tacit.service import crew
+from tests.patience import PATIENCE_S
+
+
+@pytest.fixture(autouse=True)
+def forks_take_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pools of this process wait for a worker that is being forked for as long as tests wait for anything."""
+    monkeypatch.setattr(crew, "FORK_S", PATIENCE_S)
+
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:

@@ -19,8 +19,9 @@ __all__ = ["Crew", "Offered"]
 
 LOAD_S = 600.0
 """What reading and encoding one program may take."""
-FORK_S = 1.5
-"""What forking a worker may take."""
+FORK_S = 30.0
+"""What forking a worker may take on a machine without time or memory to spare. A process that forks and is dead or
+stopped is found without this: its sockets close, or the next look at it says so."""
 BACKOFF_S = (0.05, 5.0)
 """Pause before a worker of a program is forked again after deaths in a row: the first, and the longest."""
 
@@ -130,6 +131,7 @@ class Crew:
             if loaded.done():
                 self._heard_of(family, frame)
             elif frame.kind == "loaded":
+                family.is_loaded = True
                 loaded.set_result(frame)
             elif frame.kind == "failed":
                 loaded.set_exception(error_of(frame))
@@ -169,8 +171,9 @@ class Crew:
         self._offers.pop(program_id(family.kind, family.body), None)
 
     def fork(self, family: Family) -> Member | None:
-        """One more worker of a family. It takes work at once: its socket holds it until the process is there."""
-        if family.link is None or not family.link.is_open:
+        """One more worker of a family that is loaded. It takes work at once: its socket holds it until the process is
+        there."""
+        if family.link is None or not family.link.is_open or not family.is_loaded:
             return None
         ours, theirs = pair()
         number = next(self._numbers)

@@ -139,6 +139,8 @@ class Family:
         """Of reading one owner's keys, likewise."""
         self.failures = 0
         self.not_before_s = 0.0
+        self.is_loaded = False
+        """Whether the process that forks has read the program; until then nothing that is sent to it is answered."""
         self.is_retired = False
 
     def learn(self, seconds: float, loading_s: float) -> None:
@@ -150,6 +152,7 @@ class Family:
 
     def end(self) -> None:
         """Kills the process that forks; workers live on."""
+        self.is_loaded = False
         if self.link is not None:
             self.link.close()
             self.link = None
