@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -28,27 +30,36 @@ HEAVY = (
     "starlette",
     "uvicorn",
 )
-LIMIT_S = 0.1
-"""Of the processor, on top of NumPy, which takes a sixth of a second: whether the disk is slow or others are at work
+LIMIT = 0.5
+"""Times what NumPy takes of the processor in the same process: whether the machine is slow, or others are at work,
 counts for nothing."""
 RUNS = 5
 
 PROBE = f"""
 import json, sys, time
-import numpy
 start = time.process_time()
+import numpy
+middle = time.process_time()
 import tacit
-seconds = time.process_time() - start
-print(json.dumps([seconds, [name for name in {HEAVY!r} if name in sys.modules]]))
+end = time.process_time()
+print(json.dumps([(end - middle) / (middle - start), [name for name in {HEAVY!r} if name in sys.modules]]))
 """
 
 
-def probe() -> tuple[float, list[str]]:
+def probe(folder: Path) -> tuple[float, list[str]]:
+    """What Tacit takes over what NumPy takes, and which heavy libraries are there. Bytecode is in ``folder``, which
+    can be written, unlike perhaps the folders of the sources: what has to be compiled takes several times as long."""
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     done = subprocess.run(
-        [sys.executable, "-c", PROBE], capture_output=True, text=True, check=True, timeout=300
+        [sys.executable, "-c", PROBE],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+        env={**own, "PYTHONPYCACHEPREFIX": str(folder)},
     )
-    seconds, loaded = json.loads(done.stdout)
-    return seconds, loaded
+    ratio, loaded = json.loads(done.stdout)
+    return ratio, loaded
 
 
 def test_the_command_line_begins_without_the_network() -> None:
@@ -63,11 +74,12 @@ def test_the_command_line_begins_without_the_network() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_import_is_quick_and_light() -> None:
-    runs = [probe() for _ in range(RUNS)]
+def test_import_is_quick_and_light(tmp_path: Path) -> None:
+    runs = [probe(tmp_path) for _ in range(RUNS)]
     assert runs[0][1] == []
-    fastest = min(seconds for seconds, _ in runs)
-    assert fastest < LIMIT_S, f"`import tacit` took {fastest:.3f} s more than NumPy at best of {RUNS} runs"
+    least = min(ratio for ratio, _ in runs)
+    print(f"{least:.4f} < {LIMIT}")
+    assert least < LIMIT, f"`import tacit` took {least:.2f} times as long as NumPy at best of {RUNS} runs"
 
 
 @pytest.mark.parametrize("name", ["Owner", "Provider", "explain", "load", "protect"])
