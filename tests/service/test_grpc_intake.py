@@ -18,7 +18,9 @@ from tacit.errors import BusyError, PeerTimeoutError, RateLimitError
 from tacit.service import grpc_intake, grpc_messages, grpc_service
 from tacit.service.grpc_intake import Turns
 from tacit.service.intake import Intake
+from tests.patience import PATIENCE_S
 from tests.service.test_grpc import Endpoint, running
+from tests.service.test_intake import run
 
 grpc = pytest.importorskip("grpc", reason="needs tacit[grpc]")
 
@@ -55,7 +57,7 @@ def test_an_account_has_its_part_of_the_turns() -> None:
         assert await asyncio.gather(*greedy) == [b"whole"] * 3
         assert not turns._given and not turns._waiting and not turns._running
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_a_slow_message_ends_when_another_waits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +74,7 @@ def test_a_slow_message_ends_when_another_waits(monkeypatch: pytest.MonkeyPatch)
             await slow
         assert not turns._given
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_a_message_that_never_comes_ends_by_itself() -> None:
@@ -82,7 +84,7 @@ def test_a_message_that_never_comes_ends_by_itself() -> None:
             await turns.read("a", never)
         assert not turns._given
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_who_gets_no_turn_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +102,7 @@ def test_who_gets_no_turn_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
             await waiting
         assert turns._given == {"a": 1} and not turns._waiting
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_the_calls_of_an_account_are_bounded() -> None:
@@ -118,14 +120,14 @@ def silent(port: int, method: str, *, is_known: bool = True) -> Iterator[Any]:
     over = threading.Event()
 
     def messages() -> Iterator[bytes]:
-        over.wait(30)
+        over.wait(PATIENCE_S)
         yield from ()
 
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         call = channel.stream_unary(PREFIX + method).future(
             messages(),
             metadata=(("authorization", f"Bearer {'right' if is_known else 'wrong'}"),),
-            timeout=30,
+            timeout=PATIENCE_S,
         )
         try:
             yield call
@@ -136,7 +138,7 @@ def silent(port: int, method: str, *, is_known: bool = True) -> Iterator[Any]:
 
 def refused(call: Any) -> tuple[str, str]:
     """Status, and code of the error, of a call that is refused while its message is not there."""
-    error = call.exception(timeout=20)
+    error = call.exception(timeout=PATIENCE_S)
     assert isinstance(error, grpc.RpcError)
     body = json.loads(dict(call.trailing_metadata() or ()).get("tacit-error-bin", b"{}"))
     return call.code().name, body.get("code", "")
@@ -150,14 +152,25 @@ def test_who_asks_is_known_before_a_message_is_read(method: str) -> None:
 
 def test_health_needs_no_message() -> None:
     with running(Endpoint()) as port, silent(port, "ServerLive") as call:
-        assert call.result(timeout=20) == b"\x08\x01"
+        assert call.result(timeout=PATIENCE_S) == b"\x08\x01"
 
 
 def test_a_silent_caller_is_given_up_and_many_do_not_keep_others_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grpc_service, "Turns", functools.partial(Turns, turns=1, patience_s=0.3))
+    """The silent one would have twelve days, were there nobody else; who asks after it waits twice five seconds."""
+    monkeypatch.setattr(grpc_service, "Turns", functools.partial(Turns, turns=1, patience_s=5.0))
+    monkeypatch.setattr(grpc_intake, "PACE", 1)
+    press, begun = Turns._press, threading.Event()
+
+    def pressed(self: Turns) -> None:
+        press(self)
+        if self._running:
+            begun.set()
+
+    monkeypatch.setattr(Turns, "_press", pressed)
     with running(Endpoint()) as port, silent(port, "ModelInfer") as call:
+        assert begun.wait(PATIENCE_S)
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-            ready = channel.unary_unary(PREFIX + "ModelReady")(NAMED, timeout=20, wait_for_ready=True)
+            ready = channel.unary_unary(PREFIX + "ModelReady")(NAMED, timeout=PATIENCE_S, wait_for_ready=True)
         assert ready == b"\x08\x01"
         assert refused(call) == ("DEADLINE_EXCEEDED", "peer-timeout")
 
@@ -187,21 +200,22 @@ def counted(port: int) -> Iterator[tuple[int, list[int]]]:
             yield door.getsockname()[1], passed
         finally:
             over.set()
-            thread.join(10)
+            thread.join(PATIENCE_S)
 
 
 def test_nothing_is_read_of_a_message_that_has_no_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its sender waits with all but a window of it."""
+    """Its sender waits with all but a window of it. The call before it has its turn for weeks."""
+    monkeypatch.setattr(grpc_intake, "PACE", 1)
     monkeypatch.setattr(grpc_service, "Turns", functools.partial(Turns, turns=1, patience_s=1.0))
     large = NAMED + bytes(1 << 20)
     with running(Endpoint(), max_bytes=1 << 22) as port:
         begun = threading.Event()
         monkeypatch.setattr(Turns, "_press", lambda self: begun.set())  # it is not given up
         with silent(port, "ModelInfer"), counted(port) as (line, passed):
-            assert begun.wait(10)
+            assert begun.wait(PATIENCE_S)
             with grpc.insecure_channel(f"127.0.0.1:{line}") as channel:
-                call = channel.unary_unary(PREFIX + "ModelInfer").future(large, timeout=20)
-                assert refused(call)[0] in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
+                call = channel.unary_unary(PREFIX + "ModelInfer").future(large, timeout=PATIENCE_S)
+                assert refused(call) == ("UNAVAILABLE", "busy")
             assert 0 < passed[0] < 1 << 18
 
 
@@ -225,7 +239,7 @@ def test_bytes_are_counted_as_those_of_rest(room: Intake, status: str, code: str
         running(Endpoint(), intake=room, max_bytes=1 << 22) as port,
         grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
-        call = channel.unary_unary(PREFIX + "ModelInfer").future(message, timeout=20)
+        call = channel.unary_unary(PREFIX + "ModelInfer").future(message, timeout=PATIENCE_S)
         assert refused(call) == (status, code)
         assert room.held_bytes == 0
 
@@ -233,13 +247,13 @@ def test_bytes_are_counted_as_those_of_rest(room: Intake, status: str, code: str
 def test_a_message_that_only_names_something_is_small() -> None:
     with running(Endpoint()) as port, grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         for method in ("ModelReady", "ModelMetadata", "RepositoryIndex"):
-            call = channel.unary_unary(PREFIX + method).future(NAMED + bytes(1 << 17), timeout=20)
+            call = channel.unary_unary(PREFIX + method).future(NAMED + bytes(1 << 17), timeout=PATIENCE_S)
             assert refused(call) == ("RESOURCE_EXHAUSTED", "too-large")
 
 
 def test_a_call_without_a_message_is_refused() -> None:
     with running(Endpoint()) as port, grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        call = channel.stream_unary(PREFIX + "ModelReady").future(iter(()), timeout=20)
+        call = channel.stream_unary(PREFIX + "ModelReady").future(iter(()), timeout=PATIENCE_S)
         assert refused(call) == ("INVALID_ARGUMENT", "malformed-message")
 
 
@@ -247,7 +261,7 @@ def test_connections_are_bounded() -> None:
     with running(Endpoint(), connections=2) as port, contextlib.ExitStack() as stack:
         answers = []
         for _ in range(3):
-            line = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
+            line = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S))
             with contextlib.suppress(ConnectionError):
                 line.sendall(GREETING)
                 answers.append(line.recv(9))
