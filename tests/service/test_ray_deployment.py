@@ -24,6 +24,7 @@ from tacit.net.tls import server_context
 from tacit.service import ray_deployment
 from tacit.service.server import Address, Options
 from tacit.service.shards import Answer, Question
+from tests.patience import PATIENCE_S
 from tests.rules.tree import ROOT
 
 TOKENS, FILE = Path("tokens"), Path("file")
@@ -41,7 +42,7 @@ def options(**more: Any) -> Options:
 def test_the_module_is_read_without_ray() -> None:
     script = "import sys, tacit.service.ray_deployment as _; print('ray' in sys.modules)"
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=PATIENCE_S
     )
     assert done.stdout.strip() == "False"
 
@@ -190,6 +191,7 @@ def test_an_address_without_the_certificate_is_refused(
     ours = dev_certificate()
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "other"))
     other = dev_certificate()
+    monkeypatch.setattr(ray_deployment, "FINGERPRINT_S", PATIENCE_S)
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def answer() -> None:
@@ -208,7 +210,7 @@ def test_an_address_without_the_certificate_is_refused(
             if speaks_tls:
                 ray_deployment._check_certificate("127.0.0.1", port, other.cert)
         finally:
-            thread.join(30)
+            thread.join(PATIENCE_S)
 
 
 @pytest.mark.parametrize("told", [None, "1"])

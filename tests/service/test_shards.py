@@ -25,6 +25,7 @@ from tacit.service.log import Log
 from tacit.service.server import Options
 from tacit.service.shards import Answer, Ask, Front, Question, Shard, shard_of
 from tacit.service.tokens import add_token
+from tests.patience import PATIENCE_S
 from tests.service.models import data, estimator, package, write_model, write_package
 from tests.service.owning import ByHand
 
@@ -48,7 +49,7 @@ class Through(httpx.BaseTransport):
             answer = await self._front(Request(scope_of(request), receive))
             return httpx.Response(answer.status_code, headers=answer.raw_headers, content=answer.body)
 
-        return asyncio.run_coroutine_threadsafe(called(), self._loop).result(60)
+        return asyncio.run_coroutine_threadsafe(called(), self._loop).result(4 * PATIENCE_S)
 
 
 def scope_of(request: httpx.Request) -> dict[str, Any]:
@@ -79,7 +80,7 @@ def looping() -> Iterator[asyncio.AbstractEventLoop]:
 
 def wait(loop: asyncio.AbstractEventLoop, work: Any) -> Any:
     done: Future[Any] = asyncio.run_coroutine_threadsafe(work, loop)
-    return done.result(120)
+    return done.result(4 * PATIENCE_S)
 
 
 def options(folder: Path) -> Options:
