@@ -7,6 +7,7 @@ thread that is left alone when the time is up; callers who ask for the same name
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
 import ssl
 import threading
@@ -37,17 +38,19 @@ _running: dict[tuple[str, int], Future[list[Place]]] = {}
 
 
 def resolved(host: str, port: int, *, within_s: float = RESOLVE_S) -> list[Place]:
-    """Where a host is, at least one place. Raises ``ConnectError`` for a name that is unknown, or not known in time."""
+    """Where a host is, at least one place. Raises ``ConnectError`` for a name that is unknown, or not known in time:
+    then its cause is a ``TimeoutError``.
+    """
     try:
         found = _lookup(host, port).result(max(0.0, within_s))
         if not found:
             raise ConnectError(f"the name `{host}` has no address", hint="check its spelling")
         return found
-    except TimeoutError:
+    except TimeoutError as error:
         raise ConnectError(
             f"the name `{host}` has no address after {within_s:.3g} s: the name server of this machine does not answer",
             hint="check the network and the name server of this machine, or use the provider's address",
-        ) from None
+        ) from error
     except socket.gaierror as error:
         if error.errno == socket.EAI_AGAIN:
             raise ConnectError(
@@ -57,6 +60,11 @@ def resolved(host: str, port: int, *, within_s: float = RESOLVE_S) -> list[Place
         raise ConnectError(
             f"the name `{host}` is not known",
             hint="check its spelling, and that this machine's name server knows it",
+        ) from error
+    except RuntimeError as error:
+        raise ConnectError(
+            f"the name `{host}` cannot be looked up: this machine starts no more threads",
+            hint="end what you can spare, or raise the limit of processes",
         ) from error
     except (OSError, UnicodeError) as error:
         raise ConnectError(f"the name `{host}` cannot be looked up", hint="check its spelling") from error
@@ -82,9 +90,25 @@ def _lookup(host: str, port: int) -> Future[list[Place]]:
         else:
             found.set_exception(failure)
 
-    # A daemon: a program that ends does not wait for a name server.
-    threading.Thread(target=look, name="tacit-resolver", daemon=True).start()
+    try:
+        # A daemon: a program that ends does not wait for a name server.
+        threading.Thread(target=look, name="tacit-resolver", daemon=True).start()
+    except RuntimeError as error:
+        with _lock:
+            del _running[host, port]
+        found.set_exception(error)  # for those too who came meanwhile
     return found
+
+
+def _begin_anew() -> None:
+    """After a fork: the threads that look are not in the new process, and one that is not there may have the lock."""
+    global _lock
+    _lock = threading.Lock()
+    _running.clear()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_begin_anew)
 
 
 class ByAddress(httpx.BaseTransport):

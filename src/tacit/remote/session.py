@@ -194,7 +194,7 @@ class Session:
         """What ``attempt`` gives, tried again while connections are lost, or the provider asks to come later.
 
         Lost connections for `RECONNECT_S` at most; a provider that is busy until the deadline. Everything
-        else is raised as it comes.
+        else is raised as it comes, a name that was not found in time too.
         """
         lost_at: float | None = None
         losses = waits = 0
@@ -203,7 +203,9 @@ class Session:
                 return attempt()
             except TlsError:
                 raise
-            except ConnectError:
+            except ConnectError as error:
+                if isinstance(error.__cause__, TimeoutError):
+                    raise  # a name that no name server knew in all its time (`resolver.resolved`)
                 now = self.clock()
                 began = lost_at if lost_at is not None and now - lost_at < 2 * RECONNECT_S else now
                 lost_at, losses = began, losses + 1
