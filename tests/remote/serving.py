@@ -116,7 +116,7 @@ class Line:
             while True:
                 near, _ = self._listener.accept()
                 try:
-                    far = socket.create_connection(("127.0.0.1", self.target), timeout=2)
+                    far = socket.create_connection(("127.0.0.1", self.target), timeout=PATIENCE_S)
                     far.settimeout(None)
                 except OSError:
                     near.close()

@@ -21,7 +21,7 @@ from tacit.backends.ckks.owner import Owner
 from tacit.net import envelope
 from tacit.net.tensors import InferRequest, InferResponse, Tensor
 from tacit.net.tls import client_context
-from tests.patience import SOON_S
+from tests.patience import PATIENCE_S, SOON_S
 
 
 @dataclasses.dataclass
@@ -71,14 +71,14 @@ def serving(folder: Path, *words: str, config: Path) -> Iterator[Server]:
                 del os.environ["XDG_CONFIG_HOME"]
             else:
                 os.environ["XDG_CONFIG_HOME"] = before
-        with httpx.Client(verify=context, timeout=90, trust_env=False) as http:
+        with httpx.Client(verify=context, timeout=PATIENCE_S, trust_env=False) as http:
             said = json.loads(line)
             grpc = said.get("grpc") or ""
             yield Server(said["address"], process, http, grpc.removeprefix("grpcs://"))
     finally:
         process.terminate()
         try:
-            process.wait(60)
+            process.wait(PATIENCE_S)
         finally:
             process.kill()
             if process.stdout is not None:

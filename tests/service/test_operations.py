@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.patience import PATIENCE_S
 from tests.service.models import data, estimator, write_model
 from tests.service.running import Running, running
 
@@ -26,7 +27,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 def scraped(server: Running) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    text = httpx.get(server.started["metrics"], trust_env=False, timeout=30).text
+    text = httpx.get(server.started["metrics"], trust_env=False, timeout=PATIENCE_S).text
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(text)
@@ -75,7 +76,7 @@ def test_metrics_say_what_happened(server: Running) -> None:
 
 def test_the_operators_address_has_nothing_else(server: Running) -> None:
     base = server.started["metrics"].removesuffix("/metrics")
-    with httpx.Client(base_url=base, trust_env=False, timeout=30) as client:
+    with httpx.Client(base_url=base, trust_env=False, timeout=PATIENCE_S) as client:
         assert client.get("/v2/health/live").json() == {"live": True}
         assert client.get("/v2/health/ready").json() == {"ready": True}
         for path in ("/", "/v2", "/v2/load", "/v2/models/risk", "/openapi.json"):

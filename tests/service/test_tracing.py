@@ -10,6 +10,7 @@ import pytest
 
 from tacit.errors import InvalidParameterError
 from tacit.service import tracing
+from tests.patience import PATIENCE_S
 
 QUIET = """
 import sys
@@ -22,7 +23,7 @@ print([name for name in sys.modules if name.startswith("opentelemetry")])
 
 def test_nothing_is_loaded_until_it_is_started() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", QUIET], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", QUIET], capture_output=True, text=True, timeout=PATIENCE_S, check=True
     )
     assert done.stdout.strip() == "[]"
 
