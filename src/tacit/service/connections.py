@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from tacit.service.door import Connection
 from tacit.service.log import Log
 from tacit.service.peer import protocol
 
@@ -35,6 +36,9 @@ STALLED_S = 30.0
 """How long a caller may take nothing of an answer that waits for it."""
 
 
+Attend = Callable[[tuple[str, int], Connection], None]
+
+
 class _Guard:
     """Mixed into a protocol class of uvicorn, before it."""
 
@@ -42,6 +46,7 @@ class _Guard:
     transport: asyncio.Transport
     connections: set[Any]
     limit = 1000
+    attend: Attend
 
     _header_since: float | None = None
     _header_bytes = 0
@@ -52,6 +57,10 @@ class _Guard:
         self._header_since = asyncio.get_running_loop().time()
         if len(self.connections) > self.limit:
             transport.abort()
+            return
+        peer = transport.get_extra_info("peername")
+        if isinstance(peer, tuple):
+            self.attend((str(peer[0]), int(peer[1])), self)
 
     def data_received(self, data: bytes) -> None:
         if self._waits() and self._header_since is None:
@@ -67,6 +76,10 @@ class _Guard:
         """Whether the header of a request is what comes next."""
         return self.cycle is None or bool(self.cycle.response_complete)
 
+    def is_idle(self) -> bool:
+        """Whether no request is under way, and no answer waits to be read."""
+        return self._waits() and not self.transport.get_write_buffer_size()
+
     def is_stuck(self, now: float) -> bool:
         """Whether a header takes too long, or nobody reads an answer."""
         if self._header_since is not None and now - self._header_since > HEADER_S:
@@ -79,9 +92,10 @@ class _Guard:
         return now - since > STALLED_S
 
 
-def guarded_protocol(limit: int) -> type[asyncio.Protocol]:
-    """The class for ``uvicorn.Config(http=…)``. ``limit``: connections at one time; more are cut off."""
-    return type("GuardedProtocol", (_Guard, protocol()), {"limit": limit})
+def guarded_protocol(limit: int, attend: Attend = lambda peer, connection: None) -> type[asyncio.Protocol]:
+    """The class for ``uvicorn.Config(http=…)``. ``limit``: connections at one time; more are cut off. ``attend``: is
+    told host and port of each, and what answers on it."""
+    return type("GuardedProtocol", (_Guard, protocol()), {"limit": limit, "attend": staticmethod(attend)})
 
 
 def sweep(connections: Iterable[Any], now: float) -> int:

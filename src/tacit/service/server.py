@@ -359,7 +359,9 @@ async def _uvicorn(
         logging.getLogger(name).setLevel(logging.CRITICAL)
     config = uvicorn.Config(
         app,
-        http=guarded_protocol(CONNECTIONS),
+        http=guarded_protocol(CONNECTIONS, strangers.attend)
+        if strangers is not None
+        else guarded_protocol(CONNECTIONS),
         ws="none",
         lifespan="off",
         log_config=None,
