@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tacit.errors import InvalidParameterError
@@ -112,8 +113,9 @@ def test_what_is_forgotten_counts_no_more() -> None:
             assert len(found) == 0
 
 
-def test_handshakes_count(tmp_path: Path) -> None:
+def test_handshakes_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection that never begins TLS is one of its address's, makes room for the next, and is gone when it ends."""
+    monkeypatch.setattr(server, "HANDSHAKE_S", PATIENCE_S)
     context = server.server_context(*Authority(tmp_path).issue("server"))
     found = Strangers(2)
 
@@ -190,6 +192,18 @@ def silent(served: Running, count: int) -> Iterator[list[socket.socket]]:
         yield lines
 
 
+@contextlib.contextmanager
+def staying(served: Running, count: int) -> Iterator[list[socket.socket]]:
+    """Connections that asked once, who they are not, and stay: for longer than those that never asked."""
+    with contextlib.ExitStack() as stack:
+        lines = []
+        for _ in range(count):
+            lines.append(stack.enter_context(socket.create_connection((HERE, served.port))))
+            lines[-1].sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert b" 200 " in answer(lines[-1])
+        yield lines
+
+
 def is_cut(line: socket.socket) -> bool:
     """Whether the other side ended a connection, as far as can be seen now."""
     line.setblocking(False)
@@ -208,19 +222,20 @@ def test_who_only_stays_keeps_nobody_out(tmp_path: Path) -> None:
     words = (str(write_package(tmp_path)), "--tokens", str(tokens), "--address-connections", "3")
     with running(tmp_path, *words) as served, contextlib.ExitStack() as stack:
         access = {"Authorization": f"Bearer {token}"}
-        alice = stack.enter_context(served.client())
+        kept = httpx.Limits(keepalive_expiry=None)
+        alice = stack.enter_context(served.client(limits=kept))
         assert alice.get("/v2", headers=access).status_code == 200
-        lines = stack.enter_context(silent(served, 5))
+        lines = stack.enter_context(staying(served, 5))
         until(lambda: is_cut(lines[1]))
         assert [is_cut(line) for line in lines] == [True, True, False, False, False]
         assert any("too many connections" in str(line.get("what")) for line in served.lines())
         # Whoever comes takes the oldest place, and gives it to the next by saying who it is.
-        known = [stack.enter_context(served.client()) for _ in range(6)]
+        known = [stack.enter_context(served.client(limits=kept)) for _ in range(6)]
         for one in known:
             assert one.get("/v2", headers=access).status_code == 200
         until(lambda: is_cut(lines[2]))
         assert [is_cut(line) for line in lines[3:]] == [False, False]
-        more = stack.enter_context(silent(served, 6))
+        more = stack.enter_context(staying(served, 6))
         until(lambda: all(is_cut(line) for line in (*lines, *more[:3])))
         assert not any(is_cut(line) for line in more[3:])
         # Nothing takes the place of who is known: each still has the connection of before.
@@ -232,6 +247,11 @@ def test_who_only_stays_keeps_nobody_out(tmp_path: Path) -> None:
 def ask(line: socket.socket, token: str) -> bytes:
     """The first line of the answer to a call."""
     line.sendall(f"GET /v2 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
+    return answer(line)
+
+
+def answer(line: socket.socket) -> bytes:
+    """The first line of an answer, all of which is read."""
     line.settimeout(PATIENCE_S)
     found = b""
     while b"\r\n\r\n" not in found:

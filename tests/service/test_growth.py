@@ -23,7 +23,7 @@ REQUESTS = 1000
 """Of one round."""
 BYTES_OF_ONE = 400
 """What a process may grow by for each request. The front remembers its id, in 100 bytes for two minutes."""
-SLACK = 256 << 10
+SLACK = 440 << 10
 """What a process may grow by in each round: allocators take memory in pieces. With `BYTES_OF_ONE` it is under what a
 round takes where one KiB of each request stays."""
 THP_DISABLE = 41
