@@ -8,6 +8,7 @@ import pathlib
 import stat
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -191,6 +192,45 @@ def test_evaluation_keys_without_a_key_are_swept(tmp_path: pathlib.Path) -> None
     assert ring.sweep() == [left]
     assert ring.evaluation_path(kept).exists() and not left.exists()
     assert (ring.folder / "notes.txt").exists()
+
+
+def test_files_that_another_process_removes_meanwhile_are_passed_over(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`remove` takes no lock: a file may go between the list of the folder and the look at it."""
+    ring = Keyring(tmp_path / "keys")
+    kept = save(ring)
+    gone, left = (ring.folder / f"{letter * 64}.evaluation" for letter in "ab")
+    for path in (gone, left):
+        path.write_bytes(b"other")
+        os.utime(path, (1, 1))
+    look = pathlib.Path.lstat
+
+    def lstat(path: pathlib.Path) -> os.stat_result:
+        if path == gone:
+            path.unlink()
+        return look(path)
+
+    with monkeypatch.context() as other:
+        other.setattr(pathlib.Path, "lstat", lstat)
+        assert ring.sweep() == [left]
+    assert not gone.exists() and not left.exists() and ring.evaluation_path(kept).exists()
+
+
+def test_a_key_that_another_process_removes_meanwhile_is_not_damaged(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ring = Keyring(tmp_path / "keys")
+    kept, gone = save(ring), save(ring, plan="cd" * 32)
+    read = Keyring.read
+
+    def slow(self: Keyring, path: pathlib.Path) -> tuple[Entry, dict[str, Any]]:
+        if path == gone.path:
+            path.unlink()
+        return read(self, path)
+
+    monkeypatch.setattr(Keyring, "read", slow)
+    assert ring.entries() == [kept]
 
 
 def test_new_evaluation_keys_take_the_place_of_the_old(tmp_path: pathlib.Path) -> None:

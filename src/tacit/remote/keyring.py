@@ -155,7 +155,8 @@ class Keyring:
             try:
                 found.append(self.read(path)[0])
             except KeyFileError as error:
-                damaged.append(Damaged(path, error))
+                if os.path.lexists(path):  # else another process has removed it since the folder was listed
+                    damaged.append(Damaged(path, error))
         wanted = [e for e in found if url in (None, e.url) and model in (None, e.model)]
         return Survey(sorted(wanted, key=lambda entry: -entry.created), damaged)
 
@@ -281,7 +282,7 @@ class Keyring:
         with self.lock():
             named = {self.evaluation_path(entry) for entry in self.survey().entries}
             left = [path for path in sorted(self.folder.glob(f"*{EVALUATION_SUFFIX}")) if path not in named]
-            old = [path for path in left if time.time() - path.lstat().st_mtime > YOUNG_S]
+            old = [path for path in left if _is_old(path)]
             for path in old:
                 self.discard(path)
         return old
@@ -328,6 +329,14 @@ def _host(url: str) -> str:
 
 def _place(url: str, model: str) -> str:
     return f"{_host(url)}-{model[:60]}"
+
+
+def _is_old(path: Path) -> bool:
+    """Whether a file is there for a minute. One that another process has removed is not: `remove` takes no lock."""
+    try:
+        return time.time() - path.lstat().st_mtime > YOUNG_S
+    except FileNotFoundError:
+        return False
 
 
 def _name_form(url: str | None, model: str | None) -> re.Pattern[str]:
