@@ -14,7 +14,7 @@ from tacit.errors import ModelError, NotServedError
 from tacit.service.catalog import Catalog
 from tacit.service.workshop import Workshop
 from tests.service.models import onnx_bytes, package, write_model, write_package
-from tests.service.test_catalog import Host, catalog
+from tests.service.test_catalog import Host, Taken, catalog
 
 
 class Shop(Workshop):
@@ -183,3 +183,101 @@ def test_files_that_change_while_they_are_compiled_are_not_kept(
     with pytest.raises(ModelError, match="changed while"):
         asyncio.run(shop.package(model, tmp_path / "risk.calibration.csv"))
     assert not list((tmp_path / "compiled").glob("*"))
+
+
+def test_a_program_that_two_were_given_outlives_the_one_that_came_late(tmp_path: Path) -> None:
+    """What was compiled is stale: its file was written again, with the same content, and that is half way loaded."""
+
+    class Halting(Host):
+        """Takes the second program of whoever comes first when it is let."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.calls = 0
+            self.let = asyncio.Event()
+
+        async def offer(self, kind: str, body: bytes) -> Taken:
+            self.calls += 1
+            if self.calls == 2:
+                await self.let.wait()
+            return await super().offer(kind, body)
+
+    class Again(Shop):
+        """What is compiled again is there at once."""
+
+        async def has(self, model: Path, calibration: Path) -> bool:
+            return bool(self.begun)
+
+        async def package(self, model: Path, calibration: Path) -> bytes:
+            if not self.begun:
+                return await super().package(model, calibration)
+            return package().to_bytes()
+
+    async def main() -> None:
+        models, host, shop = tmp_path / "models", Halting(), Again(tmp_path / "compiled")
+        models.mkdir()
+        found = Catalog([models], host=host, workshop=shop)
+        path = write_model(models, "a")
+        await found.refresh(waits=False)
+        await until(lambda: shop.begun == ["a"])
+        path.write_bytes(onnx_bytes(1))
+        again = asyncio.create_task(found.refresh(waits=False))
+        await until(lambda: host.calls == 2)
+        shop.finish("a")
+        await found.compiled()
+        assert host.calls == 4 and states(found) == {"a": "LOADING"}
+        host.let.set()
+        await again
+        assert states(found) == {"a": "READY"}
+        assert found.find("a").programs == set(host.programs)
+        path.unlink()
+        await found.refresh()
+        assert not host.programs
+        await found.close()
+
+    assert len(package().offers) == 2
+    asyncio.run(main())
+
+
+def test_programs_of_a_model_that_fails_half_way_are_not_kept(tmp_path: Path) -> None:
+    class Half(Host):
+        async def offer(self, kind: str, body: bytes) -> Taken:
+            if self.programs:
+                raise ModelError("too little memory for another plan")
+            return await super().offer(kind, body)
+
+    host = Half()
+    write_package(tmp_path)
+    found = catalog(tmp_path, host=host, folder=tmp_path)
+    asyncio.run(found.refresh())
+    assert states(found) == {"risk": "UNAVAILABLE"} and not host.programs
+
+
+@pytest.mark.parametrize("place", ["package", "has"])
+def test_a_model_that_fails_unforeseen_is_said_and_ends_nothing(tmp_path: Path, place: str) -> None:
+    async def told(models: Path, found: Catalog, shop: Shop, host: Host) -> None:
+        async def failing(model: Path, calibration: Path) -> bytes:
+            if model.stem == "a":
+                raise MemoryError("secret")
+            return await real(model, calibration)
+
+        async def failing_look(model: Path, calibration: Path) -> bool:
+            raise MemoryError("secret")
+
+        real = shop.package
+        object.__setattr__(shop, "package", failing)
+        if place == "has":
+            object.__setattr__(shop, "has", failing_look)
+        seen: list[tuple[str, str]] = []
+        found._told = lambda name, what: seen.append((name, what))
+        for name in ("a", "b"):
+            write_model(models, name)
+        shop.finish("b")
+        await found.refresh(waits=False)
+        await found.compiled()
+        assert states(found) == {"a": "UNAVAILABLE", "b": "READY"}
+        (reason,) = [row["reason"] for row in found.index() if row["name"] == "a"]
+        assert "MemoryError" in reason and "secret" not in reason
+        assert ("a", f"not loaded: {reason}") in seen
+
+    story(tmp_path, told)

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -170,6 +171,8 @@ class Catalog:
         self._entries: dict[str, _Entry] = {}
         self._stamps: dict[str, tuple[Any, ...]] = {}
         self._retiring: set[asyncio.Future[None]] = set()
+        self._pending: Counter[str] = Counter()
+        """Programs that the host took for models that are not ready yet, each as often as it took them."""
         self._slow: dict[tuple[str, str], Source] = {}
         """Models that wait to be compiled, by name and protection; the first is next."""
         self._compiling: asyncio.Task[None] | None = None
@@ -268,6 +271,8 @@ class Catalog:
             return not await self._workshop.has(source.onnx, source.calibration)
         except OSError:
             return False  # loading it says what is wrong
+        except Exception:
+            return True  # as above, and beside the others
 
     def _sources(self) -> dict[str, Source]:
         """Files grouped by the name of their model. A name that cannot be served has an error in the index."""
@@ -318,26 +323,30 @@ class Catalog:
             self._told(name, f"not loaded: {entry.reason}")
             return
         change = entry.changes
+        taken: list[str] = []
+        before: set[str] = set()
         try:
             make = self._protected if protection == "ckks" else self._clear
-            served = await make(source, name)
-        except (TacitError, OSError) as error:
-            if not self._is_current(entry, change):
-                return
-            hint = f"; {error.hint}" if isinstance(error, TacitError) and error.hint else ""
-            text = str(error) if isinstance(error, TacitError) else "a file cannot be read"
-            entry.reason = f"{text}{hint}"
-            entry.loading = False
-            self._told(name, f"not loaded: {entry.reason}")
-            return
-        if not self._is_current(entry, change):
-            await self._retire(served.programs)  # meanwhile the file changed again, or went
-            return
-        before = entry.served
-        entry.served, entry.reason, entry.loading = served, "", False
-        self._told(name, f"version {served.version} is served")
-        if before is not None:
-            await self._retire(before.programs)
+            served = await make(source, name, taken)
+            if self._is_current(entry, change):  # else the file changed again meanwhile, or went
+                before = entry.served.programs if entry.served is not None else set()
+                entry.served, entry.reason, entry.loading = served, "", False
+                self._told(name, f"version {served.version} is served")
+        except Exception as error:  # one model is no reason to end, nor to say nothing of the others
+            if self._is_current(entry, change):
+                entry.reason = _reason(error)
+                entry.loading = False
+                self._told(name, f"not loaded: {entry.reason}")
+        finally:
+            self._pending -= Counter(taken)
+        await self._retire({*before, *taken})
+
+    async def _offer(self, kind: str, body: bytes, taken: list[str]) -> Offered:
+        """Has the host take a program, which stays at least until the model that it is for is ready, or is not."""
+        offered = await self._host.offer(kind, body)
+        taken.append(offered.program_id)
+        self._pending[offered.program_id] += 1
+        return offered
 
     def _is_current(self, entry: _Entry, change: int) -> bool:
         return entry.changes == change and any(entry is other for other in self._entries.values())
@@ -355,9 +364,20 @@ class Catalog:
             if entry is not None and entry.served is not None:
                 await self._retire(entry.served.programs)
 
+    def _is_used(self, program: str) -> bool:
+        """Whether a model has the program, or another that is being loaded was given it too."""
+        return program in self._pending or any(program in served.programs for served in self.all())
+
     async def _retire(self, programs: Iterable[str]) -> None:
-        used = set().union(*(served.programs for served in self.all()))
-        tasks = [asyncio.ensure_future(self._host.retire(program)) for program in set(programs) - used]
+        """Ends those of the programs that no model has."""
+
+        async def end(program: str) -> None:
+            if not self._is_used(
+                program
+            ):  # looked at in one step with the end: till now it could be given away
+                await self._host.retire(program)
+
+        tasks = [asyncio.ensure_future(end(name)) for name in set(programs) if not self._is_used(name)]
         if not tasks:
             return
         # What a program still computes may take minutes: the other models do not wait for it.
@@ -366,14 +386,15 @@ class Catalog:
         for task in late:
             task.add_done_callback(self._retiring.discard)
 
-    async def _protected(self, source: Source, name: str) -> Served:
+    async def _protected(self, source: Source, name: str, taken: list[str]) -> Served:
+        """``taken``: gets the programs that the host took, also where this fails."""
         content = await self._package_bytes(source)
         package = await asyncio.to_thread(Package.from_bytes, content)
         rows: dict[str, Row] = {}
         for offer in package.offers:
-            taken = await self._host.offer("ckks", offer.bundle)
+            offered = await self._offer("ckks", offer.bundle, taken)
             rows[offer.plan_id] = Row(
-                program_id=taken.program_id,
+                program_id=offered.program_id,
                 plan_id=offer.plan_id,
                 public_plan=offer.public_plan,
                 facts=offer.row(),
@@ -395,25 +416,36 @@ class Catalog:
             )
         return await self._workshop.package(source.onnx, source.calibration)
 
-    async def _clear(self, source: Source, name: str) -> Served:
+    async def _clear(self, source: Source, name: str, taken: list[str]) -> Served:
         if source.onnx is None:
             raise ModelError(
                 f"model `{source.name}` cannot be served in the clear from a `.tacit` file",
                 hint="serve its `.onnx` file",
             )
         content = await asyncio.to_thread(source.onnx.read_bytes)
-        taken = await self._host.offer("clear", content)
+        offered = await self._offer("clear", content, taken)
         prices, roles = await asyncio.to_thread(_clear_facts, content, name)
         return Served(
             name=name,
             version=_version(hashlib.sha256(content).hexdigest()),
             protection="clear",
-            program_id=taken.program_id,
-            inputs=tuple(taken.inputs),
-            outputs=tuple(taken.outputs),
+            program_id=offered.program_id,
+            inputs=tuple(offered.inputs),
+            outputs=tuple(offered.outputs),
             prices=prices,
             roles=roles,
         )
+
+
+def _reason(error: Exception) -> str:
+    """What the index says of a model that could not be loaded. What was not foreseen may hold data: only its class."""
+    if isinstance(error, TacitError):
+        return f"{error}; {error.hint}" if error.hint else str(error)
+    return (
+        "a file cannot be read"
+        if isinstance(error, OSError)
+        else f"loading it failed: {type(error).__name__}"
+    )
 
 
 def _version(*contents: str) -> str:
