@@ -9,7 +9,7 @@ import shutil
 
 import pytest
 
-from tacit.errors import MissingKeyError, OffsetError, StoreFailedError
+from tacit.errors import BusyError, MissingKeyError, OffsetError, StoreFailedError
 from tacit.service.store import Store
 from tests.service.test_store import LIMITS, MODEL, OTHER, OWNER, PLAN, begin, digest_of, files, read, send
 
@@ -146,3 +146,34 @@ def test_files_that_cannot_be_removed_leave_the_index(
                 store.remove(OWNER, digest)
         with pytest.raises(MissingKeyError), store.lease(OWNER, digest, model=MODEL, plan=PLAN):
             pass
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+@pytest.mark.parametrize(("place", "call"), [(os, "open"), (pathlib.Path, "lstat")], ids=["open", "lstat"])
+def test_a_server_that_is_short_of_something_keeps_what_it_has(
+    folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch, place: object, call: str, number: int
+) -> None:
+    """A shortage of descriptors or of memory passes. It is nothing that the disk did."""
+
+    def short(*_: object, **__: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    data, old = os.urandom(500), os.urandom(100)
+    with Store(folder, LIMITS) as store:
+        kept = send(store, old, OTHER)
+        with begin(store, data) as part:
+            part.write(data)
+        with monkeypatch.context() as process:
+            process.setattr(place, call, short)
+            with pytest.raises(BusyError), store.verify(OWNER, digest_of(data)):
+                pass
+            if call == "lstat":
+                with pytest.raises(BusyError), store.lease(OTHER, kept, model=MODEL, plan=PLAN):
+                    pass
+            with pytest.raises(BusyError):
+                begin(store, data, len(data))
+        assert store.state(OWNER, digest_of(data)).offset == len(data)
+        with store.verify(OWNER, digest_of(data)) as lease:
+            store.admit(lease)
+        assert read(store, digest_of(data)) == data
+        assert read(store, kept, OTHER) == old

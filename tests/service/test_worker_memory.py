@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import hashlib
 import os
+import threading
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -14,10 +18,13 @@ import pytest
 from tacit.backends.ckks.owner import Owner
 from tacit.backends.ckks.provider import Provider
 from tacit.errors import BusyError
+from tacit.service import worker as worker_module
+from tacit.service.frames import Frame, pair, receive, send
 from tacit.service.pool import KeyFile, Limits, Pool
+from tacit.service.worker import Worker
 from tests.backends.dense import dense, samples
 from tests.backends.reference import candidate_of
-from tests.patience import until
+from tests.patience import PATIENCE_S, until
 
 MIB = 1 << 20
 
@@ -175,6 +182,44 @@ def test_memory_of_forgotten_keys_is_given_back(small: Provider, tmp_path: Path)
             assert [(found.process, found.keys) for found in pool.state().workers] == [(worker, 1)]
 
     asyncio.run(asyncio.wait_for(story(), 300))
+
+
+def test_memory_of_keys_that_a_request_dropped_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys that make room for others of the same worker go with the request that needs it, in no frame of their own."""
+
+    class Ended(BaseException):
+        pass
+
+    def end(status: int) -> None:
+        raise Ended
+
+    returned = threading.Event()
+    monkeypatch.setattr(worker_module, "return_free_pages", returned.set)
+    monkeypatch.setattr(worker_module, "os", SimpleNamespace(_exit=end))
+    front, back = pair()
+    worker = Worker(back, cast(Any, SimpleNamespace(predict=lambda arrays: {})))
+    worker.keys = {name: cast(Any, object()) for name in (b"a", b"b", b"c")}
+
+    def serve() -> None:
+        with contextlib.suppress(Ended):
+            worker.serve()
+
+    def ask(*drop: bytes) -> None:
+        send(front, Frame("predict", {"ticket": 0, "drop": list(drop), "arrays": []}))
+        reply = receive(front)
+        assert reply is not None and reply.kind == "done", reply
+
+    thread = threading.Thread(target=serve, daemon=True)
+    with front, back:
+        thread.start()
+        ask(b"d")
+        assert not worker._has_forgotten and not returned.is_set()  # nothing went
+        ask(b"b", b"d")
+        assert set(worker.keys) == {b"a", b"c"}
+        assert returned.wait(PATIENCE_S)
+        front.close()
+        thread.join(PATIENCE_S)
+        assert not thread.is_alive()
 
 
 def test_a_worker_that_wants_too_much_is_told_no(wide: Provider, tmp_path: Path) -> None:

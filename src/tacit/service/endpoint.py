@@ -23,7 +23,6 @@ from tacit.errors import (
     DataError,
     InvalidParameterError,
     MalformedMessageError,
-    MissingKeyError,
     NotServedError,
     PeerTimeoutError,
     RateLimitError,
@@ -35,6 +34,7 @@ from tacit.net import envelope, wire
 from tacit.net.tensors import DTYPES, InferRequest, InferResponse, Tensor
 from tacit.service.access import Access, Principal, owner_of
 from tacit.service.catalog import Catalog, Row, Served, Spec
+from tacit.service.failure import LostKeysError
 from tacit.service.metrics import Metrics
 from tacit.service.pool import KeyFile, Pool
 from tacit.service.replay import ReplayWindow, wall_clock_ms
@@ -289,7 +289,7 @@ class Endpoint:
                 answer = await self.pool.run(
                     row.program_id, opened.body, keys, principal=principal.account, deadline=deadline
                 )
-            except MissingKeyError:
+            except LostKeysError:  # any other missing key is the fault of the request
                 await asyncio.to_thread(self.store.lose, lease)
                 raise
         sealed = await _off_loop(

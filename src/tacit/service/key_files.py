@@ -20,10 +20,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tacit.errors import InvalidParameterError, StoreFailedError, StoreFullError
+from tacit.errors import BusyError, InvalidParameterError, StoreFailedError, StoreFullError
 from tacit.service.holdings import Entry
 
-__all__ = ["KeyFiles"]
+__all__ = ["GONE", "KeyFiles", "faults_are_named"]
 
 _VERSION = 1
 _STEM = re.compile(r"([0-9a-f]{64})-([0-9a-f]{64})-[0-9a-f]{16}")
@@ -32,6 +32,10 @@ _MAX_FACTS_BYTES = 4096
 _PIECE_BYTES = 1 << 20
 _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
+GONE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EIO)
+"""Of a file that is there no more (a folder is none), or that the disk does not give back."""
 
 
 class KeyFiles:
@@ -70,7 +74,7 @@ class KeyFiles:
 
     def free_bytes(self) -> int:
         """What the disk has left for this user. Raises ``StoreFailedError``."""
-        with _faults_are_named():
+        with faults_are_named():
             found = os.statvfs(self._folder)
         return found.f_bavail * found.f_frsize
 
@@ -84,23 +88,29 @@ class KeyFiles:
 
         Raises ``StoreFullError``, and ``StoreFailedError`` for what else the disk does not do.
         """
-        with _faults_are_named():
+        with faults_are_named():
             self._write_facts(entry, complete=False)
             with _opened(self.path(entry), os.O_CREAT | os.O_EXCL | os.O_WRONLY):
                 pass
             self._sync_folder()
 
     def is_there(self, entry: Entry) -> bool:
-        """Whether the bytes that the entry counts are in its file: somebody may have removed or cut it by hand."""
-        try:
-            found = self.path(entry).lstat()
-        except OSError:
-            return False
+        """Whether the bytes that the entry counts are in its file: somebody may have removed or cut it by hand.
+
+        Raises ``BusyError``, or ``StoreFailedError`` where the disk does not say.
+        """
+        with faults_are_named():
+            try:
+                found = self.path(entry).lstat()
+            except OSError as error:
+                if error.errno in GONE:
+                    return False
+                raise
         return stat.S_ISREG(found.st_mode) and found.st_size >= entry.offset
 
     def open_part(self, entry: Entry) -> int:
         """A descriptor to write the bytes of an entry with. Raises ``StoreFailedError``."""
-        with _faults_are_named():
+        with faults_are_named():
             return os.open(self.path(entry), os.O_WRONLY | _FLAGS)
 
     @staticmethod
@@ -108,7 +118,7 @@ class KeyFiles:
         """Write a piece, all of it. ``StoreFullError`` and ``StoreFailedError`` leave the file as it was."""
         view, done = memoryview(piece), 0
         try:
-            with _faults_are_named():
+            with faults_are_named():
                 while done < len(view):
                     done += os.pwrite(descriptor, view[done:], offset + done)
         except BaseException:
@@ -119,14 +129,14 @@ class KeyFiles:
     def digest(self, entry: Entry) -> str:
         """SHA-256 of the bytes, in hexadecimal. Raises ``StoreFailedError``."""
         state = hashlib.sha256()
-        with _faults_are_named(), _opened(self.path(entry), os.O_RDONLY) as descriptor:
+        with faults_are_named(), _opened(self.path(entry), os.O_RDONLY) as descriptor:
             while piece := os.read(descriptor, _PIECE_BYTES):
                 state.update(piece)
         return state.hexdigest()
 
     def finish(self, entry: Entry) -> None:
         """Say that the bytes were accepted, after they are on the disk. Raises as ``create``."""
-        with _faults_are_named():
+        with faults_are_named():
             with _opened(self.path(entry), os.O_RDONLY) as descriptor:
                 # the time of a write is as coarse as the kernel's tick, and says nothing of the order within one
                 os.utime(descriptor, (entry.used_s, entry.used_s))
@@ -142,7 +152,7 @@ class KeyFiles:
     def remove(self, entry: Entry) -> None:
         """Remove the files of an entry, the facts last: without bytes they are rubbish. Raises ``StoreFailedError``."""
         for ending in _ENDINGS:
-            with _faults_are_named():
+            with faults_are_named():
                 (self._folder / f"{entry.stem}.{ending}").unlink(missing_ok=True)
 
     def scan(self) -> list[Entry]:
@@ -237,10 +247,13 @@ def _opened(path: Path, flags: int) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def _faults_are_named() -> Iterator[None]:
+def faults_are_named() -> Iterator[None]:
+    """Raises ``StoreFullError``, ``StoreFailedError``, or ``BusyError`` for a shortage of this process that passes."""
     try:
         yield
     except OSError as error:
+        if error.errno in _SHORTAGES:
+            raise BusyError("the provider is short of memory or files", retry_after_s=5.0) from None
         if error.errno not in _FULL:
             reason = (error.strerror or "no reason given").lower()
             raise StoreFailedError(f"the disk of the provider's store of keys fails: {reason}") from error

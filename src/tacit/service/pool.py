@@ -146,9 +146,9 @@ class Pool:
         """The response to an encrypted request, under the keys of one owner.
 
         ``deadline``: on the clock of the event loop. Raises what ``Provider.run`` raises, and
-        ``MissingKeyError`` when the file is gone or damaged, ``NotServedError``, ``MemoryLimitError`` when one owner's
-        keys are more than all workers may keep, ``BusyError``, ``RateLimitError``, ``PeerTimeoutError``,
-        ``WorkerLostError``.
+        ``LostKeysError`` when the file is gone or damaged, ``StoreFailedError`` when the disk fails otherwise,
+        ``NotServedError``, ``MemoryLimitError`` when one owner's keys are more than all workers may keep,
+        ``BusyError``, ``RateLimitError``, ``PeerTimeoutError``, ``WorkerLostError``.
         """
         frame = await self._ask("run", program, keys.owner, request, {}, keys, principal, deadline)
         return await _content(frame)

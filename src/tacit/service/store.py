@@ -25,6 +25,7 @@ from tacit.errors import (
     OffsetError,
     StoreFailedError,
     StoreFullError,
+    TacitError,
 )
 from tacit.service.holdings import Entry, Holdings, StoreLimits
 from tacit.service.key_files import KeyFiles
@@ -153,7 +154,7 @@ class Store:
 
         Bytes that are not what the digest names are removed: ``MalformedMessageError``. ``MissingKeyError``: nothing
         that is whole is there. Bytes that somebody took from the disk, or that it does not give back, begin anew:
-        ``OffsetError`` at 0, or ``StoreFailedError``.
+        ``OffsetError`` at 0, or ``StoreFailedError``. ``BusyError``: the server is short of memory or files; they stay.
         """
         with self._leased(owner, digest, lambda entry: entry.offset == entry.length) as lease:
             if not lease.entry.complete and self._digest(lease.entry) != digest:
@@ -192,7 +193,7 @@ class Store:
             yield lease
 
     def lose(self, lease: Lease) -> None:
-        """Drop keys that cannot be read from the disk, so that their owner uploads them again."""
+        """Drop keys that are gone from the disk, or damaged there, so that their owner uploads them again."""
         self._take_out([lease.entry])
 
     def remove(self, owner: str, digest: str) -> None:
@@ -292,14 +293,14 @@ class Store:
     def _discard(self, entries: list[Entry]) -> None:
         """Remove the files of entries that the index has let go of, and tell.
 
-        Raises ``StoreFailedError`` after all of them where files cannot be removed.
+        Raises ``StoreFailedError`` or ``BusyError`` after all of them where files cannot be removed.
         """
-        fault: StoreFailedError | None = None
+        fault: TacitError | None = None
         for entry in entries:
             try:
                 with entry.lock:
                     self._files.remove(entry)
-            except StoreFailedError as error:
+            except TacitError as error:
                 fault = error
             for told in self._told:
                 told(entry.owner, entry.digest)

@@ -19,14 +19,14 @@ from tacit.errors import (
     BusyError,
     InternalError,
     MalformedMessageError,
-    MissingKeyError,
     PeerIncompatibleError,
     PeerMisbehavedError,
     PlanError,
     TacitError,
 )
-from tacit.service.failure import failure
+from tacit.service.failure import LostKeysError, failure
 from tacit.service.frames import Frame, receive, send
+from tacit.service.key_files import GONE, faults_are_named
 from tacit.service.program import CkksProgram, Program, pack_arrays, unpack_arrays
 
 __all__ = ["Worker"]
@@ -96,7 +96,6 @@ class Worker:
                         self._stopped.add(ticket)
                 case "forget":
                     self._drop(frame)
-                    self._has_forgotten = True
                 case _:
                     self._waiting.append(frame)
 
@@ -159,24 +158,28 @@ class Worker:
             if frame.kind == "check":
                 raise
             # They could be read when they were accepted: the disk has changed them since.
-            raise MissingKeyError(
+            raise LostKeysError(
                 "the evaluation keys in the store are damaged", hint="upload the evaluation keys again"
             ) from None
         return time.perf_counter() - start
 
     def _drop(self, frame: Frame) -> None:
         for name in frame.fields.get("drop", []):
-            self.keys.pop(name, None)
+            self._has_forgotten |= self.keys.pop(name, None) is not None
 
 
 def _content(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError:
-        raise MissingKeyError(
-            "the evaluation keys are not in the store", hint="upload the evaluation keys again"
-        ) from None
+    """Raises ``LostKeysError``, ``BusyError``, or ``StoreFailedError`` for keys that may be there another time."""
+    with faults_are_named():
+        try:
+            with open(path, "rb") as file:
+                return file.read()
+        except OSError as error:
+            if error.errno not in GONE:
+                raise
+            raise LostKeysError(
+                "the evaluation keys are not in the store", hint="upload the evaluation keys again"
+            ) from None
 
 
 def _integer(frame: Frame, key: str) -> int:
