@@ -22,7 +22,7 @@ TacitError                       base; ``code`` (stable), ``hint`` (what to do);
 │   │   └── HiddenRangeError     hidden values of a sample left the ranges that the bound relies on
 │   ├── DepthError               the graph is deeper than any secure parameter set allows
 │   └── MemoryLimitError         no plan fits into the provider's memory: ``wanted_bytes``
-├── PeerError
+├── PeerError                    another party; ``party``: its name in a session of several
 │   ├── ConnectError             no way to the other party: name, network, connection lost
 │   │   └── TlsError             the secured connection: certificate expired, for another host, of an unknown CA
 │   ├── PeerTimeoutError         no answer in time
@@ -258,9 +258,10 @@ class MemoryLimitError(PlanError):
 
 
 class PeerError(TacitError):
-    """Another party, or what it sent, is at fault."""
+    """Another party, or what it sent, is at fault; ``party``: its name in the session, where there is one."""
 
     code = "peer"
+    party: str = ""
 
 
 class ConnectError(PeerError):

@@ -1,1 +1,1 @@
-"""What both sides of a connection agree on: forms, names and checks. No policy, and no I/O of its own."""
+"""What both sides of a connection agree on: forms, names and checks. No policy; of its own I/O only the channel's."""
