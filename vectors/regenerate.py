@@ -17,6 +17,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
 import failures  # noqa: E402
 import frames  # noqa: E402
 import operations  # noqa: E402
+import shares  # noqa: E402
 
 _SOURCE = {
     "ok": "ia.cr/2016/421, ia.cr/2018/931 and ia.cr/2019/688 in plain integers (tests/oracle)",
@@ -33,6 +34,9 @@ def files() -> Iterator[tuple[str, str]]:
     head = {"source": "RFC 5869 and RFC 2104, by another library", "generated_by": "vectors/frames.py"}
     for name, vector in frames.vectors():
         yield f"frames/{name}.json", json.dumps({**head, **vector}, indent=1) + "\n"
+    head = {"source": "FIPS 197 by another library, and integers", "generated_by": "vectors/shares.py"}
+    for name, vector in shares.vectors():
+        yield f"shares/{name}.json", json.dumps({**head, **vector}, indent=1) + "\n"
 
 
 def main() -> int:

@@ -1,0 +1,171 @@
+//! The most significant bit of a sum, by a tree of carries.
+
+use super::{BITS, plane_words, replicated_and, xor_assign};
+use crate::cpu::CpuPath;
+use crate::prg::{StreamExhaustedError, ZeroSharing};
+
+/// Numbers below the top bit.
+const LOWER: usize = BITS - 1;
+
+/// One party's side of the computation of bit 63 of `a + b`, for replicated shares of the bits of `a` and `b`.
+///
+/// The carry into bit 63 is that of the tree of Sklansky (1960), of which only the last carry is wanted. Bit `i` generates a carry
+/// when `g = a_i·b_i` and passes one on when `p = a_i + b_i`; a lower and a higher run of bits together have
+/// `g = g_high + p_high·g_low` and `p = p_high·p_low`. One round for the 63 first products and six to bring 63 runs down to one:
+/// [`CarryTree::ROUNDS`], with [`CarryTree::PRODUCTS`] bits sent for each number.
+///
+/// A round is [`CarryTree::message`], whose result goes to the party before, and [`CarryTree::receive`], with the message of the
+/// party after. All parties have the same number of numbers and streams that are at the same place.
+pub struct CarryTree {
+    /// `a`, then `g` of each run, lowest first; two parts.
+    generate: [Vec<u64>; 2],
+    /// `b`, then `p` of each run.
+    propagate: [Vec<u64>; 2],
+    /// `a_63 + b_63`.
+    top: [Vec<u64>; 2],
+    runs: usize,
+    words: usize,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    First,
+    Tree,
+}
+
+impl CarryTree {
+    /// Messages in each direction, one after the other.
+    pub const ROUNDS: usize = 7;
+
+    /// Bits that each party sends for each number: 63, then 61, 31, 15, 7, 3 and 1.
+    pub const PRODUCTS: usize = 181;
+
+    /// Of `n` numbers, whose bits are given as planes (see [`super`]).
+    ///
+    /// # Panics
+    /// When a part has not `64·plane_words(n)` words.
+    pub fn new(path: CpuPath, n: usize, a: [&[u64]; 2], b: [&[u64]; 2]) -> Self {
+        let words = plane_words(n);
+        for part in a.iter().chain(&b) {
+            assert_eq!(part.len(), BITS * words, "words of 64 planes");
+        }
+        let mut top = a.map(|part| part[LOWER * words..].to_vec());
+        for (top, b) in top.iter_mut().zip(b) {
+            xor_assign(path, top, &b[LOWER * words..]);
+        }
+        Self {
+            generate: a.map(|part| part[..LOWER * words].to_vec()),
+            propagate: b.map(|part| part[..LOWER * words].to_vec()),
+            top,
+            runs: LOWER,
+            words,
+            stage: Stage::First,
+        }
+    }
+
+    /// Words of the next message; 0 when there is nothing more to send.
+    pub fn message_words(&self) -> usize {
+        match self.stage {
+            Stage::First => self.runs * self.words,
+            Stage::Tree if self.runs == 1 => 0,
+            // The lowest run of a level has no use for `p`.
+            Stage::Tree => (2 * (self.runs / 2) - 1) * self.words,
+        }
+    }
+
+    /// This party's message: its shares of the products of this round, re-randomised.
+    ///
+    /// # Errors
+    /// [`StreamExhaustedError`]; the message must not be sent.
+    ///
+    /// # Panics
+    /// When `message` has not [`Self::message_words`] words.
+    pub fn message(
+        &self,
+        path: CpuPath,
+        zero: &mut ZeroSharing,
+        message: &mut [u64],
+    ) -> Result<(), StreamExhaustedError> {
+        assert_eq!(message.len(), self.message_words(), "words of the message");
+        let generate = self.generate.each_ref().map(Vec::as_slice);
+        let propagate = self.propagate.each_ref().map(Vec::as_slice);
+        if self.stage == Stage::First {
+            return replicated_and(path, zero, message, generate, propagate);
+        }
+        if self.runs == 1 || self.words == 0 {
+            return Ok(());
+        }
+        let pairs = self.runs / 2;
+        let (carries, passes) = message.split_at_mut(pairs * self.words);
+        let tree = [(generate, carries, 0), (propagate, passes, 1)];
+        for (lower, out, first) in tree {
+            for (i, out) in (first..).zip(out.chunks_mut(self.words)) {
+                let (low, high) = (
+                    run(lower, 2 * i, self.words),
+                    run(propagate, 2 * i + 1, self.words),
+                );
+                replicated_and(path, zero, out, high, low)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on to the next round: `sent` is this party's message of this round, `received` that of the party after.
+    ///
+    /// # Panics
+    /// When either has not [`Self::message_words`] words.
+    pub fn receive(&mut self, path: CpuPath, sent: &[u64], received: &[u64]) {
+        let (words, pairs) = (self.words, self.runs / 2);
+        for message in [sent, received] {
+            assert_eq!(message.len(), self.message_words(), "words of the message");
+        }
+        for (side, message) in [sent, received].into_iter().enumerate() {
+            let (generate, propagate) = (&mut self.generate[side], &mut self.propagate[side]);
+            if self.stage == Stage::First {
+                xor_assign(path, propagate, generate);
+                generate.copy_from_slice(message);
+                continue;
+            }
+            let (carries, passes) = message.split_at(pairs * words);
+            for i in 0..pairs {
+                generate.copy_within((2 * i + 1) * words..(2 * i + 2) * words, i * words);
+                let generate = &mut generate[i * words..(i + 1) * words];
+                xor_assign(path, generate, &carries[i * words..(i + 1) * words]);
+            }
+            propagate[words..pairs * words].copy_from_slice(passes);
+            if self.runs % 2 == 1 {
+                // The highest run waits for the next level.
+                for part in [generate, propagate] {
+                    part.copy_within(2 * pairs * words..self.runs * words, pairs * words);
+                }
+            }
+        }
+        if self.stage == Stage::First {
+            self.stage = Stage::Tree;
+        } else {
+            self.runs = self.runs.div_ceil(2);
+        }
+    }
+
+    /// This party's shares of bit 63 of the sums, one plane.
+    ///
+    /// # Panics
+    /// When there is a message still to send.
+    pub fn finish(self, path: CpuPath) -> [Vec<u64>; 2] {
+        assert!(
+            self.stage == Stage::Tree && self.runs == 1,
+            "a carry tree is finished after its last round"
+        );
+        let mut top = self.top;
+        for (top, carry) in top.iter_mut().zip(&self.generate) {
+            xor_assign(path, top, &carry[..self.words]);
+        }
+        top
+    }
+}
+
+/// Run `i` of both parts.
+fn run(parts: [&[u64]; 2], i: usize, words: usize) -> [&[u64]; 2] {
+    parts.map(|part| &part[i * words..][..words])
+}

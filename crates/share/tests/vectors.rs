@@ -1,0 +1,120 @@
+//! Every file of `vectors/shares`, on every path: right answers bit for bit, refusals by what they say.
+
+use std::fs;
+use std::panic::catch_unwind;
+use std::path::Path;
+
+use serde_json::Value;
+use tacit_share::gemm::{self, Shape};
+use tacit_share::prg::Stream;
+use tacit_share::{CpuPath, bits, trunc};
+
+fn bytes(value: &Value) -> Vec<u8> {
+    let text = value.as_str().unwrap();
+    let digits = (0..text.len()).step_by(2);
+    digits
+        .map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap())
+        .collect()
+}
+
+fn words(value: &Value) -> Vec<u64> {
+    let bytes = bytes(value);
+    let (words, rest) = bytes.as_chunks::<8>();
+    assert!(rest.is_empty());
+    words.iter().map(|word| u64::from_le_bytes(*word)).collect()
+}
+
+fn size(value: &Value) -> usize {
+    value.as_u64().unwrap() as usize
+}
+
+fn stream(path: CpuPath, vector: &Value) {
+    let seed = bytes(&vector["seed"]).try_into().unwrap();
+    let number = vector["number"].as_str().unwrap().parse().unwrap();
+    let mut stream = Stream::new(path, &seed, number);
+    for expected in vector["outputs"].as_array().unwrap() {
+        let expected = words(expected);
+        let mut out = vec![0; expected.len()];
+        stream.fill(&mut out).unwrap();
+        assert_eq!(out, expected);
+    }
+}
+
+fn product(path: CpuPath, vector: &Value) {
+    let (shape, inputs) = (&vector["shape"], &vector["inputs"]);
+    let shape = Shape {
+        rows: size(&shape["rows"]),
+        depth: size(&shape["depth"]),
+        columns: size(&shape["columns"]),
+    };
+    let [x1, x2, y1, y2] = ["x1", "x2", "y1", "y2"].map(|name| words(&inputs[name]));
+    let mut out = vec![0; shape.rows * shape.columns];
+    gemm::replicated_product(path, None, &mut out, shape, [&x1, &x2], [&y1, &y2]);
+    assert_eq!(out, words(&vector["output"]));
+}
+
+fn planes(path: CpuPath, vector: &Value) {
+    let numbers = words(&vector["inputs"]["numbers"]);
+    let mut out = vec![0; 64 * bits::plane_words(numbers.len())];
+    bits::to_planes(path, &mut out, &numbers);
+    assert_eq!(out, words(&vector["output"]));
+    let mut back = vec![0; numbers.len()];
+    bits::from_planes(path, &mut back, &out);
+    assert_eq!(back, numbers);
+}
+
+fn truncate(path: CpuPath, vector: &Value) {
+    let (x, r) = (words(&vector["inputs"]["x"]), words(&vector["inputs"]["r"]));
+    let cut = size(&vector["bits"]) as u32;
+    let [mut high, mut top, mut opened, mut out] = [(); 4].map(|()| vec![0; x.len()]);
+    trunc::mask_parts(path, &mut high, &mut top, &r, cut);
+    trunc::masked(path, &mut opened, &x, &r, true);
+    assert_eq!(opened, words(&vector["opened"]));
+    trunc::quotient(path, &mut out, &opened, &high, &top, cut, true);
+    assert_eq!(out, words(&vector["quotient"]));
+}
+
+#[test]
+fn every_vector() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../vectors/shares");
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .collect();
+    files.sort();
+    let mut refused = 0;
+    for file in &files {
+        let vector: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+        let (name, expect) = (file.display(), vector["expect"].as_str().unwrap());
+        let operation = match vector["operation"].as_str().unwrap() {
+            "stream" => stream,
+            "product" => product,
+            "planes" => planes,
+            "truncate" => truncate,
+            other => panic!("{name}: there is no operation `{other}`"),
+        };
+        for path in CpuPath::all_available() {
+            let outcome = catch_unwind(|| operation(path, &vector));
+            match outcome {
+                Ok(()) => assert_eq!(expect, "ok", "{name}, {path}"),
+                Err(said) => {
+                    let said = said
+                        .downcast_ref::<String>()
+                        .map(String::as_str)
+                        .or(said.downcast_ref::<&str>().copied())
+                        .unwrap();
+                    assert!(
+                        expect != "ok" && said.contains(expect),
+                        "{name}, {path}: {said}"
+                    );
+                }
+            }
+        }
+        refused += usize::from(expect != "ok");
+    }
+    assert!(
+        2 * refused > files.len() / 2,
+        "{refused} of {} are refusals",
+        files.len()
+    );
+}
