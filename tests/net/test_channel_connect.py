@@ -101,6 +101,16 @@ def test_sessions_differ(world: World) -> None:
     assert_both(found, PeerIncompatibleError, "is in another session")
 
 
+def test_limits_of_silence_differ(world: World) -> None:
+    """Bob would be called dead between two of its heartbeats."""
+    patient = Limits(heartbeat_s=2.0, silence_s=9.0)
+    found = both(lambda: join(world, "alice"), lambda: join(world, "bob", patient))
+    assert_both(found, PeerIncompatibleError, "beats every ")
+    assert "`bob` beats every 2000 ms and allows 9000 ms of silence, here it is 250 ms and 1500 ms" in str(
+        found[0]
+    )
+
+
 def test_orders_differ(tmp_path: pathlib.Path) -> None:
     world = make_world(tmp_path, ("alice", "bob", "carol"))
     alice, bob, carol = world.parties
@@ -323,7 +333,7 @@ def test_contracts_that_cannot_be(world: World, tmp_path: pathlib.Path) -> None:
         new_identity("ä", now=datetime.datetime.now(datetime.UTC))
 
 
-HELLO = Hello(SESSION, PLAN, ("alice", "bob"), 1, 0, 1)
+HELLO = Hello(SESSION, PLAN, 250, 1500, ("alice", "bob"), 1, 0, 1)
 FORM = write_hello(HELLO)
 
 
@@ -331,9 +341,10 @@ def test_the_form_of_a_hello_is_fixed() -> None:
     assert FORM == (
         b"tacitchn"
         + b"\x00\x01"
-        + b"\x00\x3e"
+        + b"\x00\x46"
         + SESSION
         + PLAN
+        + b"\x00\x00\x00\xfa\x00\x00\x05\xdc"
         + b"\x01\x00\x01\x02"
         + b"\x05alice"
         + b"\x03bob"
@@ -348,8 +359,8 @@ def test_the_form_of_a_hello_is_fixed() -> None:
         FORM + b"x",
         b"x" + FORM[1:],
         FORM[:10] + b"\x10\x01" + FORM[12:],
-        FORM[:62] + b"\x02" + FORM[63:],
-        FORM[:63] + b"\x03" + FORM[64:],
+        FORM[:70] + b"\x02" + FORM[71:],
+        FORM[:71] + b"\x03" + FORM[72:],
         FORM[:-3] + b"\xff\xff\xff",
     ],
 )
@@ -360,11 +371,11 @@ def test_other_forms_are_refused(message: bytes) -> None:
 
 
 def test_whom_a_hello_speaks_of_is_whom_the_pin_says() -> None:
-    mine = Hello(SESSION, PLAN, ("alice", "bob", "carol"), 0, 1, 0)
-    fits = Hello(SESSION, PLAN, mine.parties, 1, 0, 1)
+    mine = Hello(SESSION, PLAN, 250, 1500, ("alice", "bob", "carol"), 0, 1, 0)
+    fits = Hello(SESSION, PLAN, 250, 1500, mine.parties, 1, 0, 1)
     assert disagreement(mine, fits, "bob") is None
     for speaker, listener in ((2, 0), (1, 2), (0, 1)):
-        other = Hello(SESSION, PLAN, mine.parties, speaker, listener, 1)
+        other = Hello(SESSION, PLAN, 250, 1500, mine.parties, speaker, listener, 1)
         error = disagreement(mine, other, "bob")
         assert error is not None and "than its certificate says" in str(error)
 

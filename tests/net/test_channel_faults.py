@@ -35,6 +35,7 @@ from tests.net.channel_parties import (
     NAMES,
     Failed,
     Reporter,
+    Script,
     in_threads,
     join,
     make_world,
@@ -56,9 +57,13 @@ def ring(channel: Channel, report: Reporter) -> None:
             report("running")
 
 
-def wait_for_bob(channel: Channel, report: Reporter) -> None:
-    report("running")
-    channel.receive("bob", "never")
+def long_ring(channel: Channel, report: Reporter) -> None:
+    """Rounds of 16 MB to each other party, without end: whoever goes, goes within a message."""
+    value, others = np.arange(2 << 20, dtype=np.uint64), tuple(channel.traffic)
+    for step in range(1 << 30):
+        channel.exchange(f"round {step}", {peer: [value] for peer in others})
+        if step == 2:
+            report("running")
 
 
 def wait_for_alice(channel: Channel, report: Reporter) -> None:
@@ -80,13 +85,19 @@ def idle(channel: Channel, report: Reporter) -> None:
     time.sleep(600)
 
 
-@pytest.mark.parametrize("victim", NAMES)
-@pytest.mark.parametrize("name_of_signal", ["SIGKILL", "SIGSTOP"])
+@pytest.mark.parametrize(
+    ("victim", "name_of_signal", "script"),
+    [
+        *((name, kind, ring) for name in NAMES for kind in ("SIGKILL", "SIGSTOP")),
+        ("bob", "SIGKILL", long_ring),
+        ("carol", "SIGSTOP", long_ring),
+    ],
+)
 def test_a_party_that_is_gone_is_named_by_all_others(
-    tmp_path: pathlib.Path, victim: str, name_of_signal: str
+    tmp_path: pathlib.Path, victim: str, name_of_signal: str, script: Script
 ) -> None:
     stops = name_of_signal == "SIGSTOP"
-    with processes(make_world(tmp_path), dict.fromkeys(NAMES, ring)) as running:
+    with processes(make_world(tmp_path), dict.fromkeys(NAMES, script)) as running:
         for name in NAMES:
             running.wait_for(name)
         process = running.processes[victim]

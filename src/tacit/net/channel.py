@@ -55,6 +55,7 @@ MAX_BUFFERS = 256
 """Buffers of one message."""
 TAG_BYTES = 16
 _ALIGNMENT = 64
+_MOST_S, _MOST_BYTES = 1 << 20, 1 << 50
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -64,6 +65,7 @@ class Limits:
 
     ``silence_s``: a party of which nothing is heard for so long is called dead; ``heartbeat_s``: how often a party
     shows that it lives, at most a fourth of that; ``operation_s``: for a message of a party that lives.
+    The same at all parties, both; the others may differ.
     ``inbox_bytes``: of messages of one party that wait to be received; beyond that its messages stay on the wire.
     Raises ``InvalidParameterError``.
     """
@@ -78,8 +80,11 @@ class Limits:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            if not getattr(self, field.name) > 0:
-                raise InvalidParameterError(f"the limit `{field.name}` of a channel is above 0")
+            most = _MOST_S if field.name.endswith("_s") else _MOST_BYTES
+            if not 0 < getattr(self, field.name) <= most:
+                raise InvalidParameterError(
+                    f"the limit `{field.name}` of a channel is above 0 and at most {most}"
+                )
         if self.heartbeat_s > self.silence_s / 4:
             raise InvalidParameterError(
                 f"`heartbeat_s` is at most a fourth of `silence_s`. Got {self.heartbeat_s:g} s and "

@@ -128,7 +128,16 @@ class _Meeting:
                 f"the contract does not pin the certificate of this party under the name `{name}`",
                 hint="compare the name and the fingerprint in the contract with those of this party",
             )
-        self.hello = Hello(session, plan, names, self.me, 0, FROM_DIALER)
+        self.hello = Hello(
+            session,
+            plan,
+            heartbeat_ms=round(1000 * limits.heartbeat_s),
+            silence_ms=round(1000 * limits.silence_s),
+            parties=names,
+            speaker=self.me,
+            listener=0,
+            direction=FROM_DIALER,
+        )
         self.before, self.after = self.parties[: self.me], self.parties[self.me + 1 :]
         self.listener = listener
         if self.listener is None and self.after:
@@ -346,7 +355,10 @@ class _Meeting:
         """The connection, which is cut when the meeting ends without it."""
         with self.lock:
             self.open = (self.open - {instead}) | {connection}
-        return connection
+            if not self.over.is_set():
+                return connection
+        connection.close()
+        raise ConnectionAbortedError
 
     def _forget(self, connection: socket.socket) -> None:
         """Closes a connection so that what was said last arrives: after the other side has closed, or a moment."""

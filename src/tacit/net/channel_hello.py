@@ -1,9 +1,9 @@
 """What both ends of a connection say first, under TLS, and what they must agree on: pure, no I/O.
 
 A hello is ``tacitchn``, the version (2 bytes), the length of what follows (2 bytes), and then, in version 1: the id of
-the session (16), the hash of the plan (32), the numbers of the party that speaks, of the party it speaks to, and of
-the direction of this connection (1 each), the number of parties (1), and their names in order, each after its
-length (1).
+the session (16), the hash of the plan (32), the milliseconds between heartbeats and those of silence (4 each), the
+numbers of the party that speaks, of the party it speaks to, and of the direction of this connection (1 each), the
+number of parties (1), and their names in order, each after its length (1).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FROM_DIALER, TO_DIALER = 0, 1
 """Direction of a connection: who dials has two of them, one for what it sends and one for what it receives."""
 
 _PREFIX = struct.Struct(">8sHH")
-_BODY = struct.Struct(">16s32sBBBB")
+_BODY = struct.Struct(">16s32sIIBBBB")
 _MAGIC = b"tacitchn"
 _VERSION = 1
 _MAX_BODY_BYTES = 4096
@@ -43,6 +43,8 @@ class Hello:
 
     session: bytes
     plan: bytes
+    heartbeat_ms: int
+    silence_ms: int
     parties: tuple[str, ...]
     speaker: int
     listener: int
@@ -58,7 +60,7 @@ def write_hello(hello: Hello) -> bytes:
     """The hello as bytes."""
     names = b"".join(bytes([len(name)]) + name.encode() for name in hello.parties)
     ends = (hello.speaker, hello.listener, hello.direction, len(hello.parties))
-    body = _BODY.pack(hello.session, hello.plan, *ends) + names
+    body = _BODY.pack(hello.session, hello.plan, hello.heartbeat_ms, hello.silence_ms, *ends) + names
     return _PREFIX.pack(_MAGIC, hello.version, len(body)) + body
 
 
@@ -85,7 +87,9 @@ def read_hello(message: bytes, peer: str) -> Hello:
             hint="install the same version of Tacit at every party",
         )
     try:
-        session, plan, speaker, listener, direction, count = _BODY.unpack_from(message, PREFIX_BYTES)
+        session, plan, heartbeat, silence, speaker, listener, direction, count = _BODY.unpack_from(
+            message, PREFIX_BYTES
+        )
         names, at = [], PREFIX_BYTES + _BODY.size
         for _ in range(count):
             length = message[at]
@@ -95,7 +99,7 @@ def read_hello(message: bytes, peer: str) -> Hello:
         raise _malformed(peer) from None
     if at != len(message) or direction not in (FROM_DIALER, TO_DIALER):
         raise _malformed(peer)
-    return Hello(session, plan, tuple(names), speaker, listener, direction)
+    return Hello(session, plan, heartbeat, silence, tuple(names), speaker, listener, direction)
 
 
 def disagreement(mine: Hello, theirs: Hello, peer: str) -> PeerError | None:
@@ -117,6 +121,13 @@ def disagreement(mine: Hello, theirs: Hello, peer: str) -> PeerError | None:
             peer,
             "is in another session",
             "start all parties for the same job; one may be left from an older one",
+        )
+    if (mine.heartbeat_ms, mine.silence_ms) != (theirs.heartbeat_ms, theirs.silence_ms):
+        return _differs(
+            peer,
+            f"beats every {theirs.heartbeat_ms} ms and allows {theirs.silence_ms} ms of silence, here it is "
+            f"{mine.heartbeat_ms} ms and {mine.silence_ms} ms",
+            "give every party the same `heartbeat_s` and `silence_s`: one would be called dead",
         )
     if (theirs.speaker, theirs.listener) != (mine.listener, mine.speaker):
         return _differs(

@@ -116,6 +116,9 @@ class Link:
             self._stopped = self._broken = True
             self._queue.clear()
             self._wake.notify()
+        # What the system has taken over still goes out; who waits to write more is woken.
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(self._outward, socket.SHUT_WR)
         if threading.current_thread() is not self._thread:
             self._thread.join()
         for connection in (self._outward, self.inward):

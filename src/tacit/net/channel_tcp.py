@@ -48,7 +48,7 @@ class TcpChannel(Endpoint):
         self._reading, self._is_wanted = threading.Lock(), False
         self._ending = threading.Lock()
         self._failure: PeerError | None = None
-        self._judged_at = time.monotonic()
+        self._judged_at, self._tick_s = time.monotonic(), limits.heartbeat_s / 3
         self._over = threading.Event()
         self._pulse = threading.Thread(target=self._beat, name="channel heartbeats", daemon=True)
         self._pulse.start()
@@ -139,7 +139,7 @@ class TcpChannel(Endpoint):
 
     def _look(self, wait_s: float) -> None:
         """Waits for anything, at most until the next judgement, and reads what came. Of who holds ``_reading``."""
-        for descriptor, _ in self._poll.poll(1000 * min(wait_s, self.limits.heartbeat_s)):
+        for descriptor, _ in self._poll.poll(1000 * min(wait_s, self._tick_s)):
             link = self._by_descriptor.get(descriptor)
             if link is None:
                 with contextlib.suppress(BlockingIOError):
@@ -147,7 +147,7 @@ class TcpChannel(Endpoint):
             else:
                 self._read(link)
         now = time.monotonic()
-        if now - self._judged_at >= self.limits.heartbeat_s / 2:
+        if now - self._judged_at >= self._tick_s / 2:
             self._judge(now - self._judged_at)
             self._judged_at = now
 
@@ -240,7 +240,8 @@ class TcpChannel(Endpoint):
         """Lets everything go, after the last words are written if a peer takes them."""
         end = time.monotonic() + _LAST_WORDS_S
         for link in self._links.values():
-            link.wait_idle(max(0.0, end - time.monotonic()))
+            if link.silent_s < self.limits.silence_s / 2:
+                link.wait_idle(max(0.0, end - time.monotonic()))
         self._over.set()
         self._ring()
         if threading.current_thread() is not self._pulse:
