@@ -1,6 +1,6 @@
 //! Products, streams, bits and truncation at sizes that protocols use.
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use tacit_share::CpuPath;
 use tacit_share::bits::{self, CarryTree};
 use tacit_share::gemm::{self, Multiplier, Shape, Term};
@@ -97,17 +97,19 @@ fn elementwise(c: &mut Criterion) {
         let mut zero = ZeroSharing::new(path, &[1; 32], &[2; 32], 0);
         // One party's side of all rounds; its own messages stand for what it receives.
         group.bench_function(id("carry tree"), |b| {
-            b.iter(|| {
-                let mut tree = CarryTree::new(path, n, [&x; 2], [&planes; 2]);
+            let given = || ([x.clone(), x.clone()], [planes.clone(), planes.clone()]);
+            let work = |(a, b)| {
+                let mut tree = CarryTree::new(path, n, a, b);
                 for _ in 0..CarryTree::ROUNDS {
                     let message = &mut high[..tree.message_words()];
                     if tree.message(path, &mut zero, message).is_err() {
-                        return;
+                        return None;
                     }
                     tree.receive(path, message, message);
                 }
-                tree.finish(path);
-            });
+                Some(tree.finish(path))
+            };
+            b.iter_batched(given, work, BatchSize::LargeInput);
         });
         group.bench_function(id("quotient"), |b| {
             b.iter(|| trunc::quotient(path, &mut out, &x, &high, &planes, 18, true));

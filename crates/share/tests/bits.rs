@@ -51,6 +51,10 @@ fn of<T: AsRef<[u64]>>(parts: &[T; 3], party: usize) -> [&[u64]; 2] {
     [parts[party].as_ref(), parts[(party + 1) % 3].as_ref()]
 }
 
+fn given(parts: &[Vec<u64>; 3], party: usize) -> [Vec<u64>; 2] {
+    of(parts, party).map(<[u64]>::to_vec)
+}
+
 /// All messages of three parties, and the bits that they get together.
 fn run(path: CpuPath, a: &[u64], b: &[u64], number: u64) -> (Vec<Vec<u64>>, Vec<u64>) {
     let n = a.len();
@@ -60,7 +64,7 @@ fn run(path: CpuPath, a: &[u64], b: &[u64], number: u64) -> (Vec<Vec<u64>>, Vec<
         .map(|i| ZeroSharing::new(path, &seeds[i], &seeds[(i + 1) % 3], number))
         .collect();
     let mut trees: Vec<CarryTree> = (0..3)
-        .map(|i| CarryTree::new(path, n, of(&a, i), of(&b, i)))
+        .map(|i| CarryTree::new(path, n, given(&a, i), given(&b, i)))
         .collect();
     let mut transcript = Vec::new();
     let (mut rounds, mut sent) = (0, 0);
@@ -168,6 +172,6 @@ fn messages_are_re_randomised() {
 #[test]
 #[should_panic(expected = "after its last round")]
 fn a_tree_is_not_finished_early() {
-    let zero = vec![0; 64];
-    CarryTree::new(CpuPath::Portable, 1, [&zero; 2], [&zero; 2]).finish(CpuPath::Portable);
+    let zero = || [vec![0; 64], vec![0; 64]];
+    CarryTree::new(CpuPath::Portable, 1, zero(), zero()).finish(CpuPath::Portable);
 }

@@ -41,22 +41,26 @@ impl CarryTree {
     /// Bits that each party sends for each number: 63, then 61, 31, 15, 7, 3 and 1.
     pub const PRODUCTS: usize = 181;
 
-    /// Of `n` numbers, whose bits are given as planes (see [`super`]).
+    /// Of `n` numbers, whose bits are given away as planes (see [`super`]): the tree works in their place.
     ///
     /// # Panics
     /// When a part has not `64·plane_words(n)` words.
-    pub fn new(path: CpuPath, n: usize, a: [&[u64]; 2], b: [&[u64]; 2]) -> Self {
+    pub fn new(path: CpuPath, n: usize, a: [Vec<u64>; 2], b: [Vec<u64>; 2]) -> Self {
         let words = plane_words(n);
         for part in a.iter().chain(&b) {
             assert_eq!(part.len(), BITS * words, "words of 64 planes");
         }
-        let mut top = a.map(|part| part[LOWER * words..].to_vec());
-        for (top, b) in top.iter_mut().zip(b) {
+        let (mut generate, mut propagate) = (a, b);
+        let mut top = generate
+            .each_mut()
+            .map(|part| part.split_off(LOWER * words));
+        for (top, b) in top.iter_mut().zip(&mut propagate) {
             xor_assign(path, top, &b[LOWER * words..]);
+            b.truncate(LOWER * words);
         }
         Self {
-            generate: a.map(|part| part[..LOWER * words].to_vec()),
-            propagate: b.map(|part| part[..LOWER * words].to_vec()),
+            generate,
+            propagate,
             top,
             runs: LOWER,
             words,
