@@ -17,6 +17,8 @@ mod pack;
 mod portable;
 mod scratch;
 
+use std::sync::OnceLock;
+
 use tacit_team::Team;
 
 use crate::cpu::CpuPath;
@@ -55,17 +57,20 @@ pub enum Multiplier {
 }
 
 impl Multiplier {
-    /// The faster one of this CPU, by its maker.
+    /// The faster one of this CPU, by its maker. Asked once: a virtual machine leaves to its host for the answer.
     pub fn detect() -> Self {
-        #[cfg(target_arch = "x86_64")]
-        {
-            let id = std::arch::x86_64::__cpuid(0);
-            let name = [id.ebx, id.edx, id.ecx].map(u32::to_le_bytes).concat();
-            if name == b"AuthenticAMD" {
-                return Self::Whole;
+        static DETECTED: OnceLock<Multiplier> = OnceLock::new();
+        *DETECTED.get_or_init(|| {
+            #[cfg(target_arch = "x86_64")]
+            {
+                let id = std::arch::x86_64::__cpuid(0);
+                let name = [id.ebx, id.edx, id.ecx].map(u32::to_le_bytes);
+                if name.as_flattened() == b"AuthenticAMD" {
+                    return Self::Whole;
+                }
             }
-        }
-        Self::Fused52
+            Self::Fused52
+        })
     }
 }
 

@@ -85,6 +85,7 @@ pub(super) fn right<const COLUMNS: usize, const PARTS: usize>(
 }
 
 /// [`Tile::pack_left`] and [`Tile::pack_right`] of a tile, compiled for its instructions.
+#[cfg(target_arch = "x86_64")]
 macro_rules! packing {
     ($features:literal, $second:expr) => {
         unsafe fn pack_left(packed: &mut [u64], left: &[u64], stride: usize, rows: usize) {
@@ -118,4 +119,5 @@ macro_rules! packing {
         }
     };
 }
+#[cfg(target_arch = "x86_64")]
 pub(super) use packing;
