@@ -58,11 +58,12 @@ pub struct Stream {
     next_block: u64,
 }
 
+/// Boxed, so that no copy of the keys is left behind when a stream is moved.
 enum Cipher {
     /// Wipes its keys itself.
     Blocks(Box<Aes128>),
     #[cfg(target_arch = "x86_64")]
-    Vectors(vaes::RoundKeys),
+    Vectors(Box<vaes::RoundKeys>),
 }
 
 impl fmt::Debug for Stream {
@@ -87,7 +88,7 @@ impl Stream {
         let cipher = match path.checked() {
             #[cfg(target_arch = "x86_64")]
             CpuPath::Ifma => Cipher::Vectors(vaes::RoundKeys::new(&blocks[0].0)),
-            _ => Cipher::Blocks(Box::new(Aes128::new(&blocks[0].0.into()))),
+            _ => Cipher::Blocks(Box::new(Aes128::new(&blocks[0]))),
         };
         let nonce = u128::from_le_bytes(blocks[1].0) as u64;
         blocks.iter_mut().for_each(|block| block.0.zeroize());

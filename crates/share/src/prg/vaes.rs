@@ -25,8 +25,8 @@ impl Drop for RoundKeys {
 
 impl RoundKeys {
     /// Of a key; the caller made sure that this CPU can run the AVX-512 path, which has AES.
-    pub(super) fn new(key: &[u8; 16]) -> Self {
-        let mut keys = Self([[0; 16]; 11]);
+    pub(super) fn new(key: &[u8; 16]) -> Box<Self> {
+        let mut keys = Box::new(Self([[0; 16]; 11]));
         // SAFETY: the caller made sure of the instructions.
         unsafe { expand(key, &mut keys.0) };
         keys
