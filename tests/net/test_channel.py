@@ -24,7 +24,7 @@ from tacit.errors import (
 )
 from tacit.net.channel import MAX_BUFFERS, Limits, Traffic, empty_bytes, tag_hash
 from tacit.net.channel_memory import memory_mesh
-from tests.net.channel_parties import NAMES, in_threads, mesh
+from tests.net.channel_parties import NAMES, PATIENCE_S, in_threads, mesh
 
 Make = Callable[..., dict[str, Any]]
 
@@ -176,6 +176,17 @@ def test_a_peer_that_closed_too_early_is_named(make: Make) -> None:
     assert caught.value.party == "carol"
     with pytest.raises(ConnectError, match="told by `alice`") as caught:
         channels["bob"].receive("alice", "anything")
+    assert caught.value.party == "carol"
+
+
+def test_who_sends_to_a_peer_that_closed_learns_it(make: Make) -> None:
+    """At once in memory; over TCP when the system says so, after some messages."""
+    channels = make()
+    channels["carol"].close()
+    end = time.monotonic() + PATIENCE_S
+    with pytest.raises(ConnectError, match="`carol` closed the session and takes no messages") as caught:
+        while time.monotonic() < end:
+            channels["alice"].send("carol", "more", [bytes(1 << 16)])
     assert caught.value.party == "carol"
 
 

@@ -208,7 +208,9 @@ class TcpChannel(Endpoint):
     def _gone(self, link: Link) -> PeerError:
         """Why nothing can be written to a peer: what it said before it went, if that arrives soon."""
         end = time.monotonic() + _LAST_WORDS_S
+        self._is_wanted = True
         with self._reading:
+            self._is_wanted = False
             while self._failure is None and not link.reader.closed and time.monotonic() < end:
                 self._look(_LAST_WORDS_S / 10)
         if link.reader.closed:
