@@ -22,6 +22,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "importers": (*GROUND, "ir"),
     "backends": (*GROUND, "ir"),
     "backends.ckks": (*GROUND, "ir", "ckks"),
+    "backends.mpc": (*GROUND, "ir", "net.channel"),
     "planner": (*GROUND, "ir", "backends.base"),
     "net": GROUND,
     "roles": MODEL,
