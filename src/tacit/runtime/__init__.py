@@ -1,0 +1,1 @@
+"""Parties as processes: what one organisation runs, and how all parties of a session run on one machine."""
