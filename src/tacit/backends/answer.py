@@ -26,6 +26,8 @@ class Report:
     ``samples_out_of_bound``: samples without a promise: too close to a threshold, or with hidden values out of range.
     ``measured``: ``error_bound`` is the largest error of calibration samples times a margin, not proven.
     ``simulated``: nothing was encrypted; the compiled program ran in the clear with the noise that encryption adds.
+    ``rounds``, ``bytes_by_party``: among parties that compute together, what the run took of messages; then
+    ``bytes_up`` and ``bytes_down`` are of the owner's shares and of those of the answer.
     """
 
     protection: str
@@ -41,6 +43,8 @@ class Report:
     samples_out_of_bound: int = 0
     measured: bool = False
     simulated: bool = False
+    rounds: int = 0
+    bytes_by_party: Mapping[str, int] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         seconds = sum(self.seconds.values())
@@ -63,6 +67,8 @@ class Report:
             "samples_out_of_bound": self.samples_out_of_bound,
             "measured": self.measured,
             "simulated": self.simulated,
+            "rounds": self.rounds,
+            "bytes_by_party": dict(self.bytes_by_party),
         }
 
     def __str__(self) -> str:
@@ -70,6 +76,8 @@ class Report:
         how = f"under {self.protection}, simulated" if self.simulated else f"under {self.protection}"
         text = f"{self.samples} samples {how}: {phases}; "
         text += f"{self.bytes_up} bytes up, {self.bytes_down} down"
+        if self.bytes_by_party:
+            text += f"; {self.rounds} rounds, up to {max(self.bytes_by_party.values())} bytes sent by a party"
         text += f"; promised error <= {self.error_bound:.3g}"
         text += " (measured on calibration data, not proven)" if self.measured else ""
         if self.max_error_against_clear is not None:

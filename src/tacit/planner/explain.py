@@ -14,6 +14,14 @@ from tacit.planner.visibility import SUBJECTS, who_sees
 __all__ = ["Explanation"]
 
 
+_AMONG_PARTIES = (
+    ("rounds between parties", "rounds"),
+    ("sent by each party", "sent"),
+    ("time by network", "networks"),
+)
+"""Rows for protections under which parties compute together, and where a declaration has them."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
     """What every protection would cost for one model. ``str()`` is the table; ``to_dict()`` is the same for JSON."""
@@ -54,6 +62,9 @@ class Explanation:
         ]
         if any(plan.details.get("alternatives") for plan in plans):
             table.append(line("at another price", [_alternatives(plan) for plan in plans]))
+        for title, detail in _AMONG_PARTIES:
+            if any(detail in plan.details for plan in plans):
+                table.append(line(title, [str(plan.details.get(detail, "-")) for plan in plans]))
         if any("comparison_margin" in plan.details for plan in plans):
             table += [
                 line("comparison margin", [_margin(plan) for plan in plans]),

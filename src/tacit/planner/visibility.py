@@ -7,8 +7,8 @@ from tacit.errors import InternalError
 
 __all__ = ["ROLES", "SUBJECTS", "check_visibility", "who_sees"]
 
-ROLES = ("owner", "provider")
-"""``owner`` brought the inputs, ``provider`` brought the model."""
+ROLES = ("owner", "provider", "parties")
+"""``owner`` brought the inputs, ``provider`` brought the model; ``parties`` are all those that compute together."""
 
 SUBJECTS = ("inputs", "model weights", "model structure", "outputs")
 """Things that a declaration must place; it may name more."""
