@@ -21,6 +21,7 @@ TacitError                       base; ``code`` (stable), ``hint`` (what to do);
 │   │   ├── PlanCheckError       a plan broke its promise on calibration samples: ``node``, ``excess``
 │   │   └── HiddenRangeError     hidden values of a sample left the ranges that the bound relies on
 │   ├── DepthError               the graph is deeper than any secure parameter set allows
+│   ├── RevealError              an opening of a secret that the plan does not list, or that was made before
 │   └── MemoryLimitError         no plan fits into the provider's memory: ``wanted_bytes``
 ├── PeerError                    another party; ``party``: its name in a session of several
 │   ├── ConnectError             no way to the other party: name, network, connection lost
@@ -83,6 +84,7 @@ __all__ = [
     "QuotaError",
     "RateLimitError",
     "ReplayError",
+    "RevealError",
     "ScaleError",
     "ShapeError",
     "StoreFailedError",
@@ -245,6 +247,12 @@ class DepthError(PlanError):
     """The graph is deeper than any secure parameter set allows."""
 
     code = "depth"
+
+
+class RevealError(PlanError):
+    """A secret was to be revealed under a name that the plan does not list, or that was revealed before."""
+
+    code = "reveal"
 
 
 class MemoryLimitError(PlanError):

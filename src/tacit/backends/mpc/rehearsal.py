@@ -68,7 +68,7 @@ class Prices(abc.ABC):
         return self.multiply(n, cut)
 
     @abc.abstractmethod
-    def truncate(self, n: int) -> Price: ...
+    def truncate(self, n: int, cut: int) -> Price: ...
 
     @abc.abstractmethod
     def negative(self, n: int, width: int) -> Price: ...
@@ -100,7 +100,7 @@ class Free(Prices):
     def multiply(self, n: int, cut: int) -> Price:
         return ()
 
-    def truncate(self, n: int) -> Price:
+    def truncate(self, n: int, cut: int) -> Price:
         return ()
 
     def negative(self, n: int, width: int) -> Price:
@@ -188,7 +188,7 @@ class Rehearsal(Engine[Plain, PlainBits]):
         return self._cut(words, cut)
 
     def truncate(self, x: Plain, cut: int) -> Steps[Plain]:
-        yield from _pay(self.prices.truncate(x.size))
+        yield from _pay(self.prices.truncate(x.size, cut))
         self.work.elements += x.size
         return self._cut(x.words, cut)
 
