@@ -6,16 +6,29 @@ parties makes shares with ``deal`` and puts results together with ``combine``, o
 
 from __future__ import annotations
 
+import abc
 import importlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tacit.backends.mpc.engine import Bits, Engine, Secret
-from tacit.backends.mpc.steps import Steps
+from tacit.backends.mpc.steps import Steps, Words
 from tacit.errors import InvalidParameterError
 
-__all__ = ["Protocol", "named"]
+__all__ = ["PartyEngine", "Protocol", "named"]
+
+
+class PartyEngine(Engine[Secret, Bits]):
+    """What a session needs of an engine beside its primitives."""
+
+    @abc.abstractmethod
+    def arrays(self, x: Secret) -> list[Words]:
+        """This party's part of a secret."""
+
+    @abc.abstractmethod
+    def adopt(self, arrays: Sequence[Words], shape: tuple[int, ...]) -> Secret:
+        """A secret of which ``arrays`` is this party's part."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +41,9 @@ class Protocol:
 
     def open(
         self, index: int, *, session: bytes, plan: bytes, reveals: Collection[str]
-    ) -> Steps[Engine[Secret, Bits]]:
+    ) -> Steps[PartyEngine]:
         """The opening of the engine of one party."""
-        opening: Callable[..., Steps[Engine[Secret, Bits]]] = self.function("open_engine")
+        opening: Callable[..., Steps[PartyEngine]] = self.function("open_engine")
         return opening(index, session=session, plan=plan, reveals=reveals)
 
     def function(self, name: str) -> Callable[..., Any]:

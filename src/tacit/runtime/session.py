@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import TypeVar
 
-from tacit.backends.mpc.engine import Bits, Engine, Secret
 from tacit.backends.mpc.steps import Steps, drive
 from tacit.net.channel import Channel
-from tacit.runtime.protocols import Protocol
+from tacit.runtime.protocols import PartyEngine, Protocol
 
 __all__ = ["Session"]
 
@@ -37,7 +36,7 @@ class Session:
         """Which party this is."""
         return self.channel.parties.index(self.channel.name)
 
-    def open(self, reveals: Collection[str]) -> Engine[Secret, Bits]:
+    def open(self, reveals: Collection[str]) -> PartyEngine:
         """The engine. ``reveals``: names of the openings that the plan lists."""
         return self.run(
             self.protocol.open(self.index, session=self.session, plan=self.plan, reveals=tuple(reveals))
