@@ -1,0 +1,311 @@
+"""From a graph and the region of its inputs to a program, its weights, and the error that it promises."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tacit.backends.mpc.executor import Holdings, decode_output, encode_inputs, run
+from tacit.backends.mpc.lowering import Lowering, OverflowsError, lower
+from tacit.backends.mpc.patterns import Terms, terms_of
+from tacit.backends.mpc.program import Input, Output, Program, Saturation
+from tacit.backends.mpc.ranges import MARGIN, Box, FloatArray
+from tacit.backends.mpc.rehearsal import Rehearsal, rehearse
+from tacit.backends.mpc.rules import RULES
+from tacit.backends.mpc.simplify import simplify
+from tacit.backends.mpc.steps import Words
+from tacit.errors import InvalidParameterError, NoAdmissiblePlanError, PrecisionError
+from tacit.ir.graph import Graph, Value
+from tacit.ir.interpret import bind_inputs, interpret
+from tacit.ir.signature import Array
+
+__all__ = ["Compiled", "compile_program", "rehearse_program"]
+
+DEFAULT_FRAC_BITS = 16
+LEAST_FRAC_BITS, MOST_FRAC_BITS = 12, 20
+THRESHOLD_FRAC_BITS = 24
+"""Of inputs that are only compared: what lies nearer to a threshold than 2^-25 may fall on its other side."""
+SATURATION_MARGIN = 2.0
+"""Hidden values are clipped at this many times what calibration samples reach."""
+MEASURED_MARGIN = 4.0
+"""A measured error is promised this many times as large."""
+MEASURED_SAMPLES = 16
+_LOOSE = 2.0**-4
+"""A proven bound above this part of the size of the outputs says nothing: it is measured where samples are there."""
+_MOST_TRIES = 400
+
+_SELECTING = frozenset({"Gather", "Reshape", "Transpose", "Slice", "Concat"})
+"""Ops that only move elements, between an input and the comparison that alone reads it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Compiled:
+    """``weights``: words of the provider's constants, which the public ``program`` names."""
+
+    program: Program
+    weights: Mapping[str, Words]
+    graph: Graph
+
+
+def compile_program(
+    graph: Graph,
+    region: Box | Mapping[str, Box] | None = None,
+    *,
+    calibration: FloatArray | Mapping[str, Array] | None = None,
+    max_error: float | None = None,
+    frac_bits: int | None = None,
+) -> Compiled:
+    """``region``: of the inputs; from ``calibration`` (samples, …) where it is not given.
+
+    Raises ``UnsupportedOpError`` for a node that is not run, ``PrecisionError`` where a value has no room in the ring
+    and no calibration says where to clip it, or ``max_error`` cannot be promised; ``InvalidParameterError`` where
+    neither a region nor calibration data is given.
+    """
+    samples = None if calibration is None else bind_inputs(graph, calibration)[1]
+    boxes = _boxes(graph, region, samples)
+    terms = terms_of(simplify(graph), [value for _, value, _ in _outputs(graph)])
+    if frac_bits is not None:
+        tried: tuple[int, ...] = (frac_bits,)
+    elif max_error is None:
+        tried = (DEFAULT_FRAC_BITS, 14, LEAST_FRAC_BITS)
+    else:
+        tried = (DEFAULT_FRAC_BITS, 18, MOST_FRAC_BITS)
+    found: Compiled | None = None
+    failed: PrecisionError | None = None
+    for bits in tried:
+        try:
+            made = _at(graph, terms, boxes, samples, bits)
+        except PrecisionError as error:
+            failed = error
+            continue
+        if max_error is None or made.program.error_bound <= max_error:
+            return made
+        found = made
+    if found is not None:
+        raise PrecisionError(
+            f"the largest error that can be promised is {found.program.error_bound:.3g}, above the {max_error:.3g} "
+            "asked for",
+            hint="ask for a larger max_error, or scale the model so that its hidden values are smaller",
+        )
+    raise failed if failed is not None else NoAdmissiblePlanError("no number of fractional bits was tried")
+
+
+def rehearse_program(
+    compiled: Compiled, inputs: Mapping[str, Array], engine: Rehearsal | None = None
+) -> dict[str, Array]:
+    """The outputs that the protocols would give, on plain words: nothing is protected."""
+    engine = Rehearsal() if engine is None else engine
+    program = compiled.program
+    words = encode_inputs(program, inputs)
+    holdings = Holdings({name: engine.public(each) for name, each in compiled.weights.items()})
+    made = rehearse(
+        run(engine, program, holdings, {name: engine.public(each) for name, each in words.items()})
+    )
+    return {output.name: decode_output(output, made[output.name].words) for output in program.outputs}
+
+
+def _at(
+    graph: Graph, terms: Terms, boxes: Mapping[str, Box], samples: Mapping[str, Array] | None, bits: int
+) -> Compiled:
+    outputs = _outputs(graph)
+    input_bits = {value.name: _input_bits(terms, value, boxes[value.name], bits) for value in graph.inputs}
+    limits: dict[str, tuple[float, float]] = {}
+    trace: dict[str, Array] | None = None
+    for _ in range(_MOST_TRIES):
+        try:
+            work = lower(
+                _fresh(terms),
+                boxes,
+                bits,
+                RULES,
+                limits=limits,
+                input_bits=input_bits,
+                outputs=[value for _, value, _ in outputs],
+            )
+            break
+        except OverflowsError as error:
+            if samples is None:
+                raise
+            trace = interpret(terms.graph, samples, trace=True) if trace is None else trace
+            if not _limited(terms, error, trace, limits):
+                raise
+    else:
+        raise NoAdmissiblePlanError("hidden values do not fit into the ring wherever they are clipped")
+    return _finished(graph, boxes, samples, work, outputs)
+
+
+def _fresh(terms: Terms) -> Terms:
+    return replace(terms, constants=dict(terms.constants), public=set(terms.public))
+
+
+def _finished(
+    graph: Graph,
+    boxes: Mapping[str, Box],
+    samples: Mapping[str, Array] | None,
+    work: Lowering,
+    outputs: list[tuple[str, str, str]],
+) -> Compiled:
+    primary = work.values[outputs[0][1]]
+    proven = float(primary.range.error.max(initial=0.0)) + 2.0**-primary.frac
+    made_outputs = []
+    for name, value, role in outputs:
+        held = work.values[value]
+        shown = graph.values[name]
+        classes = _classes(graph, name, value)
+        dtype = graph.values[value].dtype if classes else shown.dtype
+        made_outputs.append(
+            Output(name, role, held.name, graph.values[value].shape, dtype, held.frac, held.factor, classes)
+        )
+    discontinuous = any(each.kind in ("negative", "zero") for each in work.instructions)
+    program = Program(
+        name=graph.name,
+        frac_bits=work.frac,
+        inputs=tuple(_input(value, boxes[value.name], work) for value in graph.inputs),
+        weights=tuple(work.weights.values()),
+        publics=work.publics,
+        instructions=tuple(work.instructions),
+        outputs=tuple(made_outputs),
+        saturations=tuple(
+            Saturation(_node(work.terms, value), value, low, high)
+            for value, (low, high) in work.limits.items()
+        ),
+        error_bound=proven,
+        measured=False,
+        notes=_notes(discontinuous),
+    )
+    compiled = Compiled(program, work.words, graph)
+    if samples is not None:
+        error, size = _measured(compiled, graph, samples)
+        if not (work.limits or discontinuous or proven > _LOOSE * size):
+            return compiled
+        floor = MEASURED_MARGIN * 2.0**-work.frac
+        measured = replace(program, error_bound=max(MEASURED_MARGIN * error, floor), measured=True)
+        compiled = Compiled(measured, work.words, graph)
+    return compiled
+
+
+def _notes(discontinuous: bool) -> tuple[str, ...]:
+    if not discontinuous:
+        return ()
+    return (
+        "numbers that are nearer to a threshold than the error of what is compared may fall on its other side",
+    )
+
+
+def _measured(compiled: Compiled, graph: Graph, samples: Mapping[str, Array]) -> tuple[float, float]:
+    """The largest error on calibration samples, and the largest output."""
+    few = {name: array[:MEASURED_SAMPLES] for name, array in samples.items()}
+    wanted = interpret(graph, few)[graph.primary]
+    got = rehearse_program(compiled, few)[compiled.program.outputs[0].name]
+    error = np.abs(np.asarray(got, dtype=np.float64) - wanted).max(initial=0.0)
+    return float(error), float(np.abs(wanted).max(initial=0.0))
+
+
+def _limited(
+    terms: Terms, error: OverflowsError, trace: Mapping[str, Array], limits: dict[str, tuple[float, float]]
+) -> bool:
+    """Clips what the term that overflows reads, at the nearest activations; false where nothing is left to clip."""
+    makers = {term.output: term for term in terms.terms}
+    found = False
+    seen: set[str] = set()
+    work = list(error.term.inputs)
+    while work:
+        name = work.pop()
+        made = makers.get(name)
+        if made is None or name in seen or name in limits:
+            continue
+        seen.add(name)
+        if made.op == "Relu" and name in trace:
+            limits[name] = 0.0, _reach(trace[name])
+            found = True
+        else:
+            work.extend(made.inputs)
+    for name in () if found else error.term.inputs:
+        if name in trace and name in makers and name not in limits:
+            reach = _reach(trace[name])
+            limits[name] = -reach, reach
+            found = True
+    return found
+
+
+def _reach(samples: Array) -> float:
+    return SATURATION_MARGIN * float(np.abs(samples).max(initial=0.0)) + 2.0**-4
+
+
+def _node(terms: Terms, value: str) -> str:
+    return next((term.node for term in terms.terms if term.output == value), value)
+
+
+def _boxes(
+    graph: Graph, region: Box | Mapping[str, Box] | None, samples: Mapping[str, Array] | None
+) -> dict[str, Box]:
+    if region is None and samples is None:
+        raise InvalidParameterError(
+            "a plan needs the region of the inputs or calibration data",
+            hint="give a few rows like those that will be asked about",
+        )
+    boxes: dict[str, Box] = {}
+    for value in graph.inputs:
+        given = region if isinstance(region, Box) else (region or {}).get(value.name)
+        if given is None:
+            if samples is None:
+                raise InvalidParameterError(f"the region of input `{value.name}` is missing")
+            given = Box.of(samples[value.name], margin=MARGIN if value.dtype == "float64" else 0.0)
+        boxes[value.name] = given
+    return boxes
+
+
+def _input(value: Value, box: Box, work: Lowering) -> Input:
+    low, high = np.broadcast_arrays(
+        np.asarray(box.low, dtype=np.float64), np.asarray(box.high, dtype=np.float64)
+    )
+    bits = work.input_bits[value.name]
+    owner = value.owner
+    flat = [tuple(float(each) for each in end.reshape(-1)) for end in (low, high)]
+    return Input(value.name, value.shape, value.dtype, owner, bits, flat[0], flat[1], low.shape)
+
+
+def _input_bits(terms: Terms, value: Value, box: Box, bits: int) -> int:
+    """More where an input is only compared with thresholds."""
+    if value.dtype != "float64":
+        return 0
+    names, is_compared = {value.name}, False
+    for term in terms.terms:
+        if not names & set(term.inputs):
+            continue
+        if term.op == "Less":
+            is_compared = True
+        elif term.op in _SELECTING:
+            names.add(term.output)
+        else:
+            return bits
+    most = max(float(np.abs(box.low).max(initial=0.0)), float(np.abs(box.high).max(initial=0.0)), 1.0)
+    room = 60 - int(np.ceil(np.log2(most))) - 2
+    return max(bits, min(THRESHOLD_FRAC_BITS, room)) if is_compared else bits
+
+
+def _outputs(graph: Graph) -> list[tuple[str, str, str]]:
+    """(name, value that is opened, role): the primary one first, the label as an index of the classes."""
+    names = [graph.primary, *(name for name in graph.outputs if name != graph.primary)]
+    roles = {value: role for role, value in graph.roles.items()}
+    return [(name, _opened(graph, name), roles.get(name, "output")) for name in names]
+
+
+def _opened(graph: Graph, name: str) -> str:
+    node = graph.node_of(name)
+    if node is None or node.op != "Gather" or node.inputs[0] not in graph.public_constants:
+        return name
+    table = graph.constants[node.inputs[0]]
+    return node.inputs[1] if table.ndim == 1 and node.inputs[1] not in graph.constants else name
+
+
+def _classes(graph: Graph, name: str, value: str) -> tuple[str, ...] | tuple[int, ...]:
+    node = graph.node_of(name)
+    if node is None or value == name:
+        return ()
+    table = graph.constants[node.inputs[0]]
+    return (
+        tuple(str(each) for each in table) if table.dtype.kind == "U" else tuple(int(each) for each in table)
+    )

@@ -1,0 +1,130 @@
+"""Programs give what the graph means, up to the error that they promise, and refuse what they cannot run."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.ensemble import GradientBoostingRegressor, RandomForestClassifier
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import tacit
+from tacit.backends.mpc.compile import Compiled, compile_program, rehearse_program
+from tacit.backends.mpc.ranges import Box
+from tacit.errors import DataRangeError, InvalidParameterError, PrecisionError, UnsupportedOpError
+from tacit.ir.builder import GraphBuilder
+from tacit.ir.graph import Graph
+from tacit.ir.interpret import interpret
+from tests.mpc.models import FloatArray, convolutional, deep, dense
+
+
+def outcome(graph: Graph, data: FloatArray, **options: float) -> tuple[Compiled, float]:
+    """The program, and the largest error of the primary output on its calibration data."""
+    compiled = compile_program(graph, calibration=data, **options)
+    got = rehearse_program(compiled, {graph.inputs[0].name: data})
+    wanted = interpret(graph, data)
+    if graph.label is not None:
+        assert (got[graph.label] == wanted[graph.label]).mean() > 0.97
+    return compiled, float(np.abs(got[graph.primary] - wanted[graph.primary]).max())
+
+
+@pytest.mark.parametrize("make", [dense, convolutional])
+def test_networks_keep_a_proven_promise(make: object) -> None:
+    graph, data = make()  # type: ignore[operator]
+    compiled, error = outcome(graph, data)
+    assert not compiled.program.measured and not compiled.program.saturations
+    assert 0 < error <= compiled.program.error_bound < 0.01
+
+
+def test_more_precision_is_found_where_it_is_asked_for() -> None:
+    graph, data = dense()
+    loose = compile_program(graph, calibration=data).program
+    tight = compile_program(graph, calibration=data, max_error=loose.error_bound / 3).program
+    assert tight.frac_bits > loose.frac_bits and tight.error_bound <= loose.error_bound / 3
+    with pytest.raises(PrecisionError, match="largest error"):
+        compile_program(graph, calibration=data, max_error=1e-12)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        RandomForestClassifier(n_estimators=5, max_depth=4, random_state=0),
+        GradientBoostingRegressor(n_estimators=5, max_depth=3, random_state=0),
+        make_pipeline(StandardScaler(), LinearRegression()),
+    ],
+)
+def test_estimators(model: object) -> None:
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(200, 6)) * 10.0 ** np.arange(-2, 4)
+    y = (x @ rng.normal(size=6) > 0).astype(int)
+    graph = tacit.load(model.fit(x, y))  # type: ignore[attr-defined]
+    compiled, error = outcome(graph, x)
+    assert error <= compiled.program.error_bound < 0.01
+
+
+def test_a_leaf_takes_one_comparison() -> None:
+    x = np.random.default_rng(1).normal(size=(100, 4))
+    graph = tacit.load(RandomForestClassifier(3, max_depth=3, random_state=0).fit(x, x[:, 0] > 0))
+    kinds = [each.kind for each in compile_program(graph, calibration=x).program.instructions]
+    assert kinds.count("negative") == 2 and kinds.count("zero") <= 1
+
+
+def test_deep_networks_are_clipped_at_few_places_and_say_so() -> None:
+    graph, data = deep(30)
+    compiled, error = outcome(graph, data)
+    program = compiled.program
+    assert program.measured and error <= program.error_bound < 0.05
+    assert 1 <= len(program.saturations) <= 5
+    assert all(each.node.startswith("layer ") and each.low == 0 for each in program.saturations)
+
+
+def test_deep_networks_without_data_are_refused_by_name() -> None:
+    graph, _ = deep(30)
+    region = Box(np.full((1, 16), -4.0), np.full((1, 16), 4.0))
+    with pytest.raises(PrecisionError, match="node `") as error:
+        compile_program(graph, region)
+    assert "calibration" in error.value.hint
+
+
+def test_a_region_is_needed_and_kept() -> None:
+    graph, data = dense()
+    with pytest.raises(InvalidParameterError):
+        compile_program(graph)
+    compiled = compile_program(graph, calibration=data)
+    with pytest.raises(DataRangeError, match="`x`"):
+        rehearse_program(compiled, {"x": 10 * data})
+
+
+def test_three_dimensional_convolutions_are_refused_by_name() -> None:
+    builder = GraphBuilder("volume")
+    x = builder.input("x", (None, 1, 3, 3, 3))
+    three = {"strides": (1, 1, 1), "dilations": (1, 1, 1), "pads": (0,) * 6}
+    value = builder.node("Conv", x, builder.constant(np.ones((1, 1, 2, 2, 2))), name="deep one", **three)
+    graph = builder.finish([value], roles={"output": value})
+    with pytest.raises(UnsupportedOpError, match="deep one") as error:
+        compile_program(graph, calibration=np.zeros((4, 1, 3, 3, 3)))
+    assert (error.value.op, error.value.node) == ("Conv", "deep one") and error.value.hint
+
+
+def test_scales_and_offsets_go_into_the_weights() -> None:
+    rng = np.random.default_rng(3)
+    builder = GraphBuilder("normalised")
+    x = builder.input("x", (None, 2, 6, 6))
+    placement = {"strides": (1, 1), "pads": (0, 0, 0, 0), "dilations": (1, 1)}
+    value = builder.node("Conv", x, builder.constant(rng.normal(size=(4, 2, 3, 3))), **placement)
+    value = builder.node("Mul", value, builder.constant(rng.uniform(1, 2, size=(4, 1, 1))))
+    value = builder.node("Add", value, builder.constant(rng.normal(size=(4, 1, 1))))
+    graph = builder.finish([value], roles={"output": value})
+    compiled, error = outcome(graph, rng.uniform(-1, 1, size=(10, 2, 6, 6)))
+    assert [each.kind for each in compiled.program.instructions] == ["convolve", "add"]
+    assert error <= compiled.program.error_bound
+
+
+def test_weights_are_apart_from_the_program() -> None:
+    graph, data = dense()
+    compiled = compile_program(graph, calibration=data)
+    assert set(compiled.weights) == {weight.name for weight in compiled.program.weights}
+    assert len(compiled.weights) == 3 and not compiled.program.publics
+    text = compiled.program.to_bytes()
+    assert not any(words.tobytes()[:16] in text for words in compiled.weights.values())
