@@ -1,4 +1,4 @@
-"""The stub is the module: names, signatures and documentation."""
+"""The stubs are the modules: names, signatures and documentation."""
 
 import ast
 import importlib.util
@@ -6,14 +6,20 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
+
+import pytest
 
 from tacit import _native
 
+MODULES = (_native, _native.shares)
 
-def stub() -> ast.Module:
+
+def stub(module: ModuleType) -> ast.Module:
     spec = importlib.util.find_spec("tacit")
     assert spec is not None and spec.origin is not None
-    return ast.parse((Path(spec.origin).parent / "_native.pyi").read_text(encoding="utf-8"))
+    name = "__init__" if module is _native else module.__name__.rpartition(".")[2]
+    return ast.parse((Path(spec.origin).parent / "_native" / f"{name}.pyi").read_text(encoding="utf-8"))
 
 
 def test_stub_matches_the_module() -> None:
@@ -28,25 +34,27 @@ def test_stub_matches_the_module() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_everything_public_is_documented() -> None:
+@pytest.mark.parametrize("module", MODULES)
+def test_everything_public_is_documented(module: ModuleType) -> None:
     # Plain facts whose name says all.
     obvious = {"level", "scale", "params", "threads", "has_relinearization", "has_conjugation"}
-    for node in ast.walk(stub()):
+    for node in ast.walk(stub(module)):
         if isinstance(node, ast.ClassDef | ast.FunctionDef):
             if node.name in obvious or (node.name.startswith("__") and node.name != "__new__"):
                 continue
             assert ast.get_docstring(node), node.name
 
 
-def test_exports() -> None:
-    names = {n.name for n in stub().body if isinstance(n, ast.ClassDef | ast.FunctionDef)} | {
-        "SECURITY_SOURCE"
-    }
-    assert set(_native.__all__) == {name for name in names if not name.startswith("_")}
-    constants = [name for name in _native.__all__ if name.isupper()]
-    classes = [name for name in _native.__all__ if name[0].isupper() and not name.isupper()]
-    functions = [name for name in _native.__all__ if name[0].islower()]
-    assert _native.__all__ == sorted(constants) + sorted(classes) + sorted(functions)
+@pytest.mark.parametrize("module", MODULES)
+def test_exports(module: ModuleType) -> None:
+    names = {n.name for n in stub(module).body if isinstance(n, ast.ClassDef | ast.FunctionDef)}
+    if module is _native:
+        names |= {"SECURITY_SOURCE"} | {each.__name__.rpartition(".")[2] for each in MODULES[1:]}
+    assert set(module.__all__) == {name for name in names if not name.startswith("_")}
+    constants = [name for name in module.__all__ if name.isupper()]
+    classes = [name for name in module.__all__ if name[0].isupper() and not name.isupper()]
+    functions = [name for name in module.__all__ if name[0].islower()]
+    assert module.__all__ == sorted(constants) + sorted(classes) + sorted(functions)
 
 
 def test_facts() -> None:

@@ -151,12 +151,14 @@ pub(crate) fn detached_read<T: Send>(
     detached_as(py, work, of_bytes)
 }
 
-fn detached_as<T: Send>(
+/// [`detached`] for work with errors of another kind.
+pub(crate) fn detached_as<T: Send, E: Send>(
     py: Python<'_>,
-    work: impl FnOnce() -> Result<T, CkksError> + Send,
-    convert: fn(CkksError) -> PyErr,
+    work: impl FnOnce() -> Result<T, E> + Send,
+    convert: fn(E) -> PyErr,
 ) -> PyResult<T> {
-    // Unwind safety: all inputs are immutable and a partial output is dropped.
+    // Unwind safety: inputs are not changed, or (random streams) have moved on by then; a partial output is dropped or was
+    // announced as unspecified.
     match py.detach(|| catch_unwind(AssertUnwindSafe(work))) {
         Ok(result) => result.map_err(convert),
         Err(_) => Err(Class::Internal.error(

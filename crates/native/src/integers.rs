@@ -17,6 +17,14 @@ pub(crate) struct Level(pub(crate) usize);
 #[derive(Clone, Copy)]
 pub(crate) struct Size(pub(crate) u32);
 
+/// A count of this machine's memory, not negative, else `InvalidParameterError`.
+#[derive(Clone, Copy)]
+pub(crate) struct Count(pub(crate) usize);
+
+/// An integer modulo 2^64, from -2^63 to 2^64 - 1, else `InvalidParameterError`.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Word(pub(crate) u64);
+
 impl<'a, 'py> FromPyObject<'a, 'py> for Integer {
     type Error = PyErr;
 
@@ -38,6 +46,34 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Level {
         let Integer(level) = object.extract()?;
         let negative = |_| Class::Level.error(format!("a level must be >= 0; got {level}"), "");
         usize::try_from(level).map(Self).map_err(negative)
+    }
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Count {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        let Integer(count) = object.extract()?;
+        // More than a slice can have bytes is refused before anything multiplies it.
+        let limit = isize::MAX as usize / 64;
+        match usize::try_from(count) {
+            Ok(count) if count <= limit => Ok(Self(count)),
+            _ => {
+                let message = format!("a count must be between 0 and {limit}; got {count}");
+                Err(Class::InvalidParameter.error(message, ""))
+            }
+        }
+    }
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Word {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        match object.extract() {
+            Ok(word) => Ok(Self(word)),
+            Err(_) => object.extract().map(|Integer(word)| Self(word as u64)),
+        }
     }
 }
 

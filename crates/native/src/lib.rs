@@ -13,6 +13,7 @@ mod linear;
 mod memory;
 mod parameters;
 mod randomness;
+mod shares;
 mod threads;
 mod values;
 
@@ -23,7 +24,7 @@ const SECURITY_SOURCE: &str = "ia.cr/2024/463 (Security Guidelines for Implement
      128-bit classical security, uniform ternary secret, discrete Gaussian error of standard deviation 3.19";
 
 /// The public names, in the order that the linter of the Python side wants.
-const PUBLIC: [&str; 13] = [
+const PUBLIC: [&str; 14] = [
     "SECURITY_SOURCE",
     "Ciphertext",
     "EvaluationKeys",
@@ -37,6 +38,7 @@ const PUBLIC: [&str; 13] = [
     "cpu_paths",
     "release_pool",
     "security_table",
+    "shares",
 ];
 
 /// The Rust core of Tacit.
@@ -56,6 +58,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(cpu::cpu_paths, module)?)?;
     module.add_function(wrap_pyfunction!(memory::release_pool, module)?)?;
     module.add_function(wrap_pyfunction!(parameters::security_table, module)?)?;
+    shares::register(module)?;
     module.setattr("__all__", PUBLIC.to_vec())?;
     Ok(())
 }

@@ -89,7 +89,7 @@ fn elementwise(c: &mut Criterion) {
     for path in CpuPath::all_available() {
         let id = |name: &str| BenchmarkId::new(name, path);
         group.bench_function(id("to_planes"), |b| {
-            b.iter(|| bits::to_planes(path, &mut planes, &x));
+            b.iter(|| bits::to_planes(path, &mut planes, &x, None));
         });
         group.bench_function(id("from_planes"), |b| {
             b.iter(|| bits::from_planes(path, &mut out, &planes));
@@ -99,8 +99,8 @@ fn elementwise(c: &mut Criterion) {
         group.bench_function(id("carry tree"), |b| {
             let given = || ([x.clone(), x.clone()], [planes.clone(), planes.clone()]);
             let work = |(a, b)| {
-                let mut tree = CarryTree::new(path, n, a, b);
-                for _ in 0..CarryTree::ROUNDS {
+                let mut tree = CarryTree::new(path, n, 64, a, b);
+                while !tree.is_done() {
                     let message = &mut high[..tree.message_words()];
                     if tree.message(path, &mut zero, message).is_err() {
                         return None;

@@ -4,10 +4,12 @@
 //! [`plane_words`]`(n)` words; bits beyond the last number are 0 in what this module makes. Plane after plane, lowest bit first.
 
 mod carry;
+mod choice;
 #[cfg(target_arch = "x86_64")]
 mod gfni;
 
 pub use carry::CarryTree;
+pub use choice::{choose, pack, turn, unpack};
 
 use crate::compiled::compiled;
 use crate::cpu::CpuPath;
@@ -27,17 +29,26 @@ pub fn plane_words(n: usize) -> usize {
     n.div_ceil(BITS)
 }
 
-/// The 64 planes of some numbers.
+/// The lowest planes of some numbers, or of their sums with others: as many as `planes` has room for.
 ///
 /// # Panics
-/// When `planes` has not `64·plane_words(words.len())` words.
-pub fn to_planes(path: CpuPath, planes: &mut [u64], words: &[u64]) {
+/// When `planes` is not of at most 64 planes of `plane_words(words.len())` words, or the lengths of `words` and `plus` differ.
+pub fn to_planes(path: CpuPath, planes: &mut [u64], words: &[u64], plus: Option<&[u64]>) {
     let stride = plane_words(words.len());
-    assert_eq!(planes.len(), BITS * stride, "words of 64 planes");
+    assert_planes(planes.len(), stride);
+    if let Some(plus) = plus {
+        assert_eq!(plus.len(), words.len(), "both summands have the same words");
+    }
     let path = path.checked();
     for (group, words) in words.chunks(BITS * TOGETHER).enumerate() {
         let mut numbers = [0; BITS * TOGETHER];
         numbers[..words.len()].copy_from_slice(words);
+        if let Some(plus) = plus {
+            let plus = &plus[group * BITS * TOGETHER..][..words.len()];
+            for (number, plus) in numbers.iter_mut().zip(plus) {
+                *number = number.wrapping_add(*plus);
+            }
+        }
         let mut rows = [[0; TOGETHER]; BITS];
         eight_to_planes(path, &mut rows, &numbers);
         let count = plane_words(words.len());
@@ -47,13 +58,13 @@ pub fn to_planes(path: CpuPath, planes: &mut [u64], words: &[u64]) {
     }
 }
 
-/// The numbers of 64 planes: the inverse of [`to_planes`].
+/// The numbers of some planes, lowest first; the bits of planes that are not there are 0: the inverse of [`to_planes`].
 ///
 /// # Panics
-/// When `planes` has not `64·plane_words(words.len())` words.
+/// When `planes` is not of at most 64 planes of `plane_words(words.len())` words.
 pub fn from_planes(path: CpuPath, words: &mut [u64], planes: &[u64]) {
     let stride = plane_words(words.len());
-    assert_eq!(planes.len(), BITS * stride, "words of 64 planes");
+    assert_planes(planes.len(), stride);
     let path = path.checked();
     for (group, words) in words.chunks_mut(BITS * TOGETHER).enumerate() {
         let mut rows = [[0; TOGETHER]; BITS];
@@ -65,6 +76,19 @@ pub fn from_planes(path: CpuPath, words: &mut [u64], planes: &[u64]) {
         eight_from_planes(path, &mut numbers, &rows);
         words.copy_from_slice(&numbers[..words.len()]);
     }
+}
+
+/// Whether that many words are whole planes, at most 64.
+fn assert_planes(words: usize, stride: usize) {
+    let whole = if stride == 0 {
+        words == 0
+    } else {
+        words.is_multiple_of(stride)
+    };
+    assert!(
+        whole && words <= BITS * stride,
+        "words of at most 64 planes"
+    );
 }
 
 /// Word `i` of row `j` becomes plane `j` of block `i` of the numbers. `path` has been checked.

@@ -22,6 +22,8 @@ mod compiled;
 mod cpu;
 pub mod gemm;
 pub mod prg;
+pub mod product;
+pub mod sum;
 pub mod trunc;
 
 pub use cpu::CpuPath;

@@ -131,7 +131,8 @@ impl Stream {
         self.apply(Use::Xor, out)
     }
 
-    fn check(&self, words: usize) -> Result<u64, StreamExhaustedError> {
+    /// The blocks of so many words.
+    pub(crate) fn check(&self, words: usize) -> Result<u64, StreamExhaustedError> {
         let (blocks, left) = (words.div_ceil(2) as u64, BLOCK_LIMIT - self.next_block);
         let exhausted = StreamExhaustedError {
             wanted: words,
@@ -207,13 +208,17 @@ impl ZeroSharing {
         }
     }
 
+    pub(crate) fn check(&self, words: usize) -> Result<(), StreamExhaustedError> {
+        self.own.check(words)?;
+        self.next.check(words).map(drop)
+    }
+
     /// Adds a fresh share of zero, modulo `2^64`, to each word.
     ///
     /// # Errors
     /// [`StreamExhaustedError`]; nothing was changed.
     pub fn add_to(&mut self, out: &mut [u64]) -> Result<(), StreamExhaustedError> {
-        self.own.check(out.len())?;
-        self.next.check(out.len())?;
+        self.check(out.len())?;
         for out in out.chunks_mut(Self::CHUNK) {
             self.own.add_to(out)?;
             self.next.subtract_from(out)?;
@@ -226,8 +231,7 @@ impl ZeroSharing {
     /// # Errors
     /// [`StreamExhaustedError`]; nothing was changed.
     pub fn xor_to(&mut self, out: &mut [u64]) -> Result<(), StreamExhaustedError> {
-        self.own.check(out.len())?;
-        self.next.check(out.len())?;
+        self.check(out.len())?;
         for out in out.chunks_mut(Self::CHUNK) {
             self.own.xor_to(out)?;
             self.next.xor_to(out)?;
@@ -245,8 +249,7 @@ impl ZeroSharing {
     pub fn random(&mut self, parts: [&mut [u64]; 2]) -> Result<(), StreamExhaustedError> {
         let [own, next] = parts;
         assert_eq!(own.len(), next.len(), "both parts have the same words");
-        self.own.check(own.len())?;
-        self.next.check(next.len())?;
+        self.check(own.len())?;
         self.own.fill(own)?;
         self.next.fill(next)
     }

@@ -13,7 +13,12 @@
 //!
 //! All functions work on one part of a sharing. What all parties know is added by one part alone, the one that `is_first`.
 
+use zeroize::Zeroize;
+
 use crate::compiled::compiled;
+use crate::cpu::CpuPath;
+use crate::prg::StreamExhaustedError;
+use crate::sum::{CHUNK, Sum, Summand, pass};
 
 /// `2^62`.
 const OFFSET: u64 = 1 << 62;
@@ -88,4 +93,74 @@ compiled! {
                 .wrapping_sub(*high);
         }
     }
+}
+
+/// [`mask_parts`] of the mask `r = mask`, which is not kept: `high = (r mod 2^63 >> bits) + high_sum` and
+/// `top = (r >> 63) + top_sum`.
+///
+/// # Errors
+/// [`StreamExhaustedError`]; nothing was changed.
+///
+/// # Panics
+/// When lengths differ, or `bits` is not from 1 to 62.
+pub fn mask_parts_and(
+    path: CpuPath,
+    [high, top]: [&mut [u64]; 2],
+    mask: &mut Sum<'_>,
+    bits: u32,
+    [high_sum, top_sum]: [&mut Sum<'_>; 2],
+) -> Result<(), StreamExhaustedError> {
+    check!(bits, high.len(), top.len());
+    for sum in [&*mask, &*high_sum, &*top_sum] {
+        sum.check(high.len())?;
+    }
+    let mut buffer = [0; CHUNK];
+    let chunks = high.chunks_mut(CHUNK).zip(top.chunks_mut(CHUNK));
+    for (i, (high, top)) in chunks.enumerate() {
+        let (start, r) = (i * CHUNK, &mut buffer[..high.len()]);
+        mask.write_chunk(path, start, r)?;
+        mask_parts(path, high, top, r, bits);
+        high_sum.add_chunk(path, start, high)?;
+        top_sum.add_chunk(path, start, top)?;
+    }
+    buffer.zeroize();
+    Ok(())
+}
+
+/// [`quotient`] and `sum`, where `opened` is added up from its parts, and those of the mask may be streams.
+///
+/// # Errors
+/// [`StreamExhaustedError`]; nothing was changed but `out`.
+///
+/// # Panics
+/// When lengths differ, or `bits` is not from 1 to 62.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each is one thing of the definition"
+)]
+pub fn quotient_and(
+    path: CpuPath,
+    out: &mut [u64],
+    opened: &mut Sum<'_>,
+    high: &mut Summand<'_>,
+    top: &mut Summand<'_>,
+    bits: u32,
+    is_first: bool,
+    sum: &mut Sum<'_>,
+) -> Result<(), StreamExhaustedError> {
+    assert!((1..=MAX_BITS).contains(&bits), "1 to 62 bits are cut off");
+    opened.check(out.len())?;
+    high.check(out.len())?;
+    top.check(out.len())?;
+    let mut buffers = [[0; CHUNK]; 3];
+    pass(path, out, sum, |at, out| {
+        let [c, first, second] = &mut buffers;
+        let c = &mut c[..out.len()];
+        opened.write_chunk(path, at.start, c)?;
+        let (high, top) = (high.chunk(at.clone(), first)?, top.chunk(at, second)?);
+        quotient(path, out, c, high, top, bits, is_first);
+        Ok(())
+    })?;
+    buffers.as_flattened_mut().zeroize();
+    Ok(())
 }

@@ -56,7 +56,7 @@ fn product(path: CpuPath, vector: &Value) {
 fn planes(path: CpuPath, vector: &Value) {
     let numbers = words(&vector["inputs"]["numbers"]);
     let mut out = vec![0; 64 * bits::plane_words(numbers.len())];
-    bits::to_planes(path, &mut out, &numbers);
+    bits::to_planes(path, &mut out, &numbers, None);
     assert_eq!(out, words(&vector["output"]));
     let mut back = vec![0; numbers.len()];
     bits::from_planes(path, &mut back, &out);

@@ -1,18 +1,15 @@
-//! The most significant bit of a sum, by a tree of carries.
+//! One bit of a sum, by a tree of the carries below it.
 
 use super::{BITS, plane_words, replicated_and, xor_assign};
 use crate::cpu::CpuPath;
 use crate::prg::{StreamExhaustedError, ZeroSharing};
 
-/// Numbers below the top bit.
-const LOWER: usize = BITS - 1;
-
-/// One party's side of the computation of bit 63 of `a + b`, for replicated shares of the bits of `a` and `b`.
+/// One party's side of the computation of bit `width - 1` of `a + b`, for replicated shares of the bits of `a` and `b`.
 ///
-/// The carry into bit 63 is that of the tree of Sklansky (1960), of which only the last carry is wanted. Bit `i` generates a carry
-/// when `g = a_i·b_i` and passes one on when `p = a_i + b_i`; a lower and a higher run of bits together have
-/// `g = g_high + p_high·g_low` and `p = p_high·p_low`. One round for the 63 first products and six to bring 63 runs down to one:
-/// [`CarryTree::ROUNDS`], with [`CarryTree::PRODUCTS`] bits sent for each number.
+/// The carry into that bit is that of the tree of Sklansky (1960), of which only the last carry is wanted. Bit `i` generates a
+/// carry when `g = a_i·b_i` and passes one on when `p = a_i + b_i`; a lower and a higher run of bits together have
+/// `g = g_high + p_high·g_low` and `p = p_high·p_low`. One round for the `width - 1` first products and some to bring as many runs
+/// down to one: [`CarryTree::products`] says how many and what they send.
 ///
 /// A round is [`CarryTree::message`], whose result goes to the party before, and [`CarryTree::receive`], with the message of the
 /// party after. All parties have the same number of numbers and streams that are at the same place.
@@ -21,7 +18,7 @@ pub struct CarryTree {
     generate: [Vec<u64>; 2],
     /// `b`, then `p` of each run.
     propagate: [Vec<u64>; 2],
-    /// `a_63 + b_63`.
+    /// The sum of the top planes of `a` and `b`, without the carry.
     top: [Vec<u64>; 2],
     runs: usize,
     words: usize,
@@ -35,44 +32,58 @@ enum Stage {
 }
 
 impl CarryTree {
-    /// Messages in each direction, one after the other.
-    pub const ROUNDS: usize = 7;
+    /// By round, the bits that each party sends for each number: for 64 bits 63, then 61, 31, 15, 7, 3 and 1; for one bit
+    /// nothing.
+    pub fn products(width: usize) -> Vec<usize> {
+        let mut runs = width.saturating_sub(1);
+        let mut products = Vec::new();
+        if runs > 0 {
+            products.push(runs);
+        }
+        while runs > 1 {
+            products.push(2 * (runs / 2) - 1);
+            runs = runs.div_ceil(2);
+        }
+        products
+    }
 
-    /// Bits that each party sends for each number: 63, then 61, 31, 15, 7, 3 and 1.
-    pub const PRODUCTS: usize = 181;
-
-    /// Of `n` numbers, whose bits are given away as planes (see [`super`]): the tree works in their place.
+    /// Of `n` numbers, whose `width` lowest bits are given away as planes (see [`super`]): the tree works in their place.
     ///
     /// # Panics
-    /// When a part has not `64·plane_words(n)` words.
-    pub fn new(path: CpuPath, n: usize, a: [Vec<u64>; 2], b: [Vec<u64>; 2]) -> Self {
+    /// When `width` is not from 1 to 64, or a part has not `width·plane_words(n)` words.
+    pub fn new(path: CpuPath, n: usize, width: usize, a: [Vec<u64>; 2], b: [Vec<u64>; 2]) -> Self {
         let words = plane_words(n);
+        assert!((1..=BITS).contains(&width), "a width of 1 to 64 bits");
         for part in a.iter().chain(&b) {
-            assert_eq!(part.len(), BITS * words, "words of 64 planes");
+            assert_eq!(part.len(), width * words, "words of all planes");
         }
+        let runs = width - 1;
         let (mut generate, mut propagate) = (a, b);
-        let mut top = generate
-            .each_mut()
-            .map(|part| part.split_off(LOWER * words));
+        let mut top = generate.each_mut().map(|part| part.split_off(runs * words));
         for (top, b) in top.iter_mut().zip(&mut propagate) {
-            xor_assign(path, top, &b[LOWER * words..]);
-            b.truncate(LOWER * words);
+            xor_assign(path, top, &b[runs * words..]);
+            b.truncate(runs * words);
         }
         Self {
             generate,
             propagate,
             top,
-            runs: LOWER,
+            runs,
             words,
             stage: Stage::First,
         }
     }
 
-    /// Words of the next message; 0 when there is nothing more to send.
+    /// Whether there is nothing more to send.
+    pub fn is_done(&self) -> bool {
+        self.runs == 0 || self.runs == 1 && self.stage == Stage::Tree
+    }
+
+    /// Words of the next message; 0 when there is nothing more to send, or there are no numbers.
     pub fn message_words(&self) -> usize {
         match self.stage {
+            _ if self.is_done() => 0,
             Stage::First => self.runs * self.words,
-            Stage::Tree if self.runs == 1 => 0,
             // The lowest run of a level has no use for `p`.
             Stage::Tree => (2 * (self.runs / 2) - 1) * self.words,
         }
@@ -97,7 +108,7 @@ impl CarryTree {
         if self.stage == Stage::First {
             return replicated_and(path, zero, message, generate, propagate);
         }
-        if self.runs == 1 || self.words == 0 {
+        if self.is_done() || self.words == 0 {
             return Ok(());
         }
         let pairs = self.runs / 2;
@@ -121,6 +132,7 @@ impl CarryTree {
     /// When either has not [`Self::message_words`] words.
     pub fn receive(&mut self, path: CpuPath, sent: &[u64], received: &[u64]) {
         let (words, pairs) = (self.words, self.runs / 2);
+        assert!(!self.is_done(), "a carry tree receives what it waits for");
         for message in [sent, received] {
             assert_eq!(message.len(), self.message_words(), "words of the message");
         }
@@ -152,16 +164,19 @@ impl CarryTree {
         }
     }
 
-    /// This party's shares of bit 63 of the sums, one plane.
+    /// This party's shares of bit `width - 1` of the sums, one plane.
     ///
     /// # Panics
     /// When there is a message still to send.
     pub fn finish(self, path: CpuPath) -> [Vec<u64>; 2] {
         assert!(
-            self.stage == Stage::Tree && self.runs == 1,
+            self.is_done(),
             "a carry tree is finished after its last round"
         );
         let mut top = self.top;
+        if self.runs == 0 {
+            return top;
+        }
         for (top, carry) in top.iter_mut().zip(&self.generate) {
             xor_assign(path, top, &carry[..self.words]);
         }

@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 
+from tacit._native import shares
 from tacit.backends.mpc.engine import SLACK_BITS, Bits, Convolution, Engine, Secret
 from tacit.backends.mpc.steps import Round, Steps, Tally, Words
 from tacit.errors import InternalError
@@ -279,7 +280,7 @@ def convolve_words(x: Words, kernel: Words, placement: Convolution) -> Words:
 
 
 def _matmul_words(x: Words, y: Words) -> Words:
-    return np.asarray(np.matmul(x, y))
+    return shares.matmul(np.ascontiguousarray(x), np.ascontiguousarray(y))
 
 
 def _real(x: Plain) -> Any:

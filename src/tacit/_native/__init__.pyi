@@ -15,6 +15,8 @@ from typing import ClassVar, Never, SupportsFloat, final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tacit._native import shares
+
 __all__ = [
     "SECURITY_SOURCE",
     "Ciphertext",
@@ -29,6 +31,7 @@ __all__ = [
     "cpu_paths",
     "release_pool",
     "security_table",
+    "shares",
 ]
 
 SECURITY_SOURCE: str
