@@ -33,11 +33,13 @@ check: lint rules  ## the gate before a commit: format, lint, types, import tabl
 build: $(STAMPS)/native  ## build the Rust core and install the package into .venv
 
 bench: $(STAMPS)/peers  ## run the benchmarks against the peers (quick form)
-	@for bench in benches/ckks_ops.py benches/ckks_predict.py; do $(BIN)/python "$$bench" --quick --json; done
+	@for bench in benches/ckks_ops.py benches/ckks_predict.py benches/mpc.py; do $(BIN)/python "$$bench" --quick --json; done
 
 peers: $(STAMPS)/venv  ## install the benchmarks' peers, each into an environment of its own (some GB)
-	@for peer in tenseal:tenseal orion:orion-fhe==1.0.2 concrete-ml:concrete-ml==1.9.0; do \
-	  into=.venv-peers/$${peer%%:*}; $(BIN)/python -m venv "$$into" && "$$into/bin/python" -m pip install "$${peer#*:}" \
+	@for peer in tenseal:tenseal orion:orion-fhe==1.0.2 concrete-ml:concrete-ml==1.9.0 \
+	    'spu:spu==0.9.5 numpy<2 jax<=0.4.34'; do \
+	  into=.venv-peers/$${peer%%:*}; read -ra specs <<< "$${peer#*:}"; \
+	  $(BIN)/python -m venv "$$into" && "$$into/bin/python" -m pip install "$${specs[@]}" \
 	    || echo "note: $${peer%%:*} could not be installed; the benchmarks report it as absent" >&2; \
 	done
 

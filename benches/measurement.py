@@ -38,6 +38,7 @@ class Row:
 
     ``seconds``: median of ``n`` calls. ``checked``: rows whose answers were compared with the clear ones, of which
     ``apart`` lie within the declared comparison margin; ``accuracy``: of the same rows, encrypted, and clear.
+    ``sent_bytes``: of the party that sends most; ``rounds``: as the system counts them.
     """
 
     task: str
@@ -58,6 +59,8 @@ class Row:
     bytes_up: int | None = None
     bytes_down: int | None = None
     key_bytes: int | None = None
+    sent_bytes: int | None = None
+    rounds: int | None = None
     rss_bytes: int | None = None
     predicted_seconds: float | None = None
     predicted_bytes_up: int | None = None

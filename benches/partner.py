@@ -61,14 +61,25 @@ class Partner:
 
     def ask(self, do: str, *, timeout_s: float = 600.0, **arguments: Any) -> Answer:
         """What the other side's command ``do`` returned."""
+        self.begin(do, **arguments)
+        return self.end(do, timeout_s=timeout_s)
+
+    def begin(self, do: str, **arguments: Any) -> None:
+        """Asks and does not wait; ``end`` must follow. So several can be asked at once."""
         process = self._process
-        if process.stdin is None or process.stdout is None:
+        if process.stdin is None:
             raise PartnerError("the process has no pipes")
         try:
             process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
             process.stdin.flush()
         except OSError as error:
             raise PartnerError(self._last_words()) from error
+
+    def end(self, do: str, *, timeout_s: float = 600.0) -> Answer:
+        """The answer to what was begun."""
+        process = self._process
+        if process.stdout is None:
+            raise PartnerError("the process has no pipes")
         ready, _, _ = select.select([process.stdout], [], [], timeout_s)
         if not ready:
             self._process.kill()

@@ -1,0 +1,176 @@
+"""The systems of the `mpc` benchmark behind one face: Tacit's protocols, and SPU as tuned and as installed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from mpc_mesh import Mesh, Network
+from mpc_party import describe
+from mpc_tasks import Problem, write_problem
+from numpy.typing import NDArray
+from partner import PartnerError
+
+from tacit.backends.mpc.steps import Words
+from tacit.runtime.local import Parties
+
+__all__ = ["FRACTION_BITS", "Cost", "Spu", "System", "Tacit", "compile_for_spu", "find_spu"]
+
+Array = NDArray[np.float64]
+
+HERE = Path(__file__).resolve().parent
+FRACTION_BITS = 18
+"""Of primitives, as SPU has them."""
+PATIENCE_S = 900.0
+SPU_NAMES: Mapping[str, Mapping[str, str]] = {"spu": {"OMP_THREAD_LIMIT": "1"}, "spu-as-installed": {}}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one run: bytes of the party that sends most, rounds as the system counts them, peak memory of a party."""
+
+    sent_bytes: int
+    rounds: int
+    rss_bytes: int
+
+
+class System(Protocol):
+    """Three processes with shared inputs."""
+
+    name: str
+    note: str
+    tolerance: float | None
+    """What it promised; ``None``: that of the task."""
+
+    def run(self, repeats: int) -> list[float]:
+        """Seconds of each run, from shared inputs to shared outputs, of the party that took longest."""
+
+    def answer(self) -> Array:
+        """The output of a run, opened."""
+
+    def cost(self) -> Cost: ...
+
+    def close(self) -> None: ...
+
+
+class Tacit:
+    """One protocol, mutual TLS between its parties."""
+
+    def __init__(self, protocol: str, where: Network, task: Problem, *, threads: int = 1) -> None:
+        self.name, self.note, self.tolerance = "tacit", "", None
+        self._shape = task.clear.shape
+        if not task.primitive:
+            raise PartnerError("networks are not compiled yet")
+        options = {"width": 64} if task.primitive == "rectify" else {"cut": FRACTION_BITS}
+        words = {name: encode(array, FRACTION_BITS) for name, array in task.inputs.items()}
+        self.parties = Parties.start(
+            "mpc_party:Primitive",
+            program=describe(task.primitive, **options),
+            variant=protocol,
+            reveals=("result",),
+            threads=threads,
+            hosts=where.hosts(),
+            prefixes=where.prefixes(),
+        )
+        self.parties.prepare(words)
+
+    def run(self, repeats: int) -> list[float]:
+        told = [found[0].view(np.float64) for found in self.parties.call("run", repeats=repeats)]
+        return [float(each) for each in np.max(told, axis=0)]
+
+    def profile(self, repeats: int, party: int = 0) -> str:
+        """Where the time of a party goes."""
+        return self.parties.call("profile", repeats=repeats)[party][0].tobytes().decode()
+
+    def answer(self) -> Array:
+        (words,) = self.parties.predict({}).values()
+        return decode(words, FRACTION_BITS).reshape(self._shape)
+
+    def cost(self) -> Cost:
+        self.parties.predict({})
+        reports = self.parties.reports
+        return Cost(
+            sent_bytes=max(report.sent_bytes for report in reports),
+            rounds=max(report.rounds for report in reports),
+            rss_bytes=max(report.rss_bytes for report in reports),
+        )
+
+    def close(self) -> None:
+        self.parties.close()
+
+
+class Spu:
+    """ABY3 in three processes of its own interpreter, without TLS, as it comes."""
+
+    def __init__(self, name: str, interpreter: str, where: Network) -> None:
+        environment = {"PYTHONPATH": "", **SPU_NAMES[name]}
+        self._mesh = Mesh(where, [interpreter, HERE / "peer_spu.py"], environment=environment)
+        try:
+            addresses = [f"{host}:{port}" for host, port in self._mesh.addresses]
+            self._mesh.begin("join", addresses=addresses)
+        except PartnerError:
+            self._mesh.close()
+            raise
+        self.name, self.note, self.tolerance = name, "FM64, 18 fraction bits, without TLS", None
+        self._joined = False
+
+    def load(self, folder: Path) -> None:
+        """Takes its shares of what `compile_for_spu` made. The first run tells its bytes and warms up."""
+        if not self._joined:
+            version = self._mesh.end("join", timeout_s=PATIENCE_S)[0]["version"]
+            self.name, self._joined = f"{self.name} {version}", True
+        self._mesh.ask("prepare", folder=str(folder), timeout_s=PATIENCE_S)
+        told = self._mesh.ask("traffic", timeout_s=PATIENCE_S)
+        self._sent, self._rounds = (max(each[key] for each in told) for key in ("sent_bytes", "rounds"))
+        self._path = folder
+
+    def run(self, repeats: int) -> list[float]:
+        return self._mesh.run(repeats, timeout_s=PATIENCE_S)
+
+    def answer(self) -> Array:
+        self._mesh.ask("output")
+        self._mesh.ask_one(0, "gather")
+        return np.load(self._path / "output.npy", allow_pickle=False).astype(np.float64)
+
+    def cost(self) -> Cost:
+        return Cost(self._sent, self._rounds, self._mesh.most("memory", "rss_bytes"))
+
+    def close(self) -> None:
+        self._mesh.close()
+
+
+def compile_for_spu(interpreter: str, folder: Path, task: Problem) -> None:
+    """Its program and every party's shares, made by a process that ends. Raises ``PartnerError``."""
+    write_problem(folder, task)
+    done = subprocess.run(
+        [interpreter, HERE / "peer_spu.py", "compile", folder],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": ""},
+    )
+    if done.returncode:
+        words = done.stderr.strip().splitlines()[-1:] or [f"status {done.returncode}"]
+        raise PartnerError(f"it does not take this model: {words[0][:200]}")
+
+
+def find_spu() -> str | None:
+    """Its interpreter: from ``TACIT_PEER_SPU``, or ``.venv-peers/spu``; ``None`` if nowhere."""
+    if named := os.environ.get("TACIT_PEER_SPU"):
+        return named
+    own = HERE.parent / ".venv-peers" / "spu" / "bin" / "python"
+    return str(own) if own.exists() else None
+
+
+def encode(array: Array, bits: int) -> Words:
+    """The nearest words with so many fractional bits."""
+    return np.rint(np.ldexp(array, bits)).astype(np.int64).view(np.uint64)
+
+
+def decode(words: Words, bits: int) -> Array:
+    return np.ldexp(np.ascontiguousarray(words).view(np.int64).astype(np.float64), -bits)

@@ -1,0 +1,58 @@
+"""The benchmark of `mpc`: three processes give checked answers, and who does not run is reported with the reason."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.benches.test_ckks_ops import FIELDS
+
+BENCH = Path(__file__).resolve().parents[2] / "benches" / "mpc.py"
+OWN = {"fastest", "promised_error", "checked", "sent_bytes", "rounds", "rss_bytes"}
+
+
+def _run(*arguments: str, **environment: str) -> list[dict[str, Any]]:
+    done = subprocess.run(
+        [sys.executable, BENCH, "--quick", "--json", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=180,
+        env={**os.environ, **environment},
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_rows_of_primitives() -> None:
+    rows = _run("--no-peers", "--protocol", "replicated3", "--task", "mul-1m", "--task", "relu-1m")
+    assert [(row["task"], row["shape"], row["system"]) for row in rows] == [
+        ("mul-1m", "replicated3 loopback", "tacit"),
+        ("relu-1m", "replicated3 loopback", "tacit"),
+    ]
+    for row in rows:
+        assert set(row) <= FIELDS | OWN
+        assert row["correct"] is True and 0 < row["max_error"] <= row["promised_error"]
+        assert 0 < row["fastest"] <= row["seconds"]
+        # A million words do not travel for nothing, and not as often as in the peers.
+        assert 8_000_000 <= row["sent_bytes"] <= 45_000_000
+        assert 1 <= row["rounds"] <= 12
+        assert row["rss_bytes"] > 10_000_000
+
+
+def test_a_peer_that_does_not_run_is_reported(tmp_path: Path) -> None:
+    broken = tmp_path / "python"
+    broken.write_text("#!/bin/sh\necho 'no such library' >&2\nexit 3\n", encoding="utf-8")
+    broken.chmod(broken.stat().st_mode | stat.S_IXUSR)
+    rows = _run("--task", "mul-1m", "--protocol", "replicated3", TACIT_PEER_SPU=str(broken))
+    assert [row["system"] for row in rows] == ["tacit", "spu"]
+    assert "no such library" in rows[1]["note"] and "seconds" not in rows[1]
+
+
+def test_a_network_without_its_simulator_is_reported() -> None:
+    (row,) = _run("--no-peers", "--network", "wan", "--task", "mul-1m")
+    assert "seconds" not in row and "--netsim" in row["note"]
