@@ -152,6 +152,13 @@ class Engine(abc.ABC, Generic[S, B]):
     @abc.abstractmethod
     def truncate(self, x: S, cut: int) -> Steps[S]: ...
 
+    def multiply_freely(self, x: S, y: S, *, cut: int = 0) -> Steps[S]:
+        """As `multiply`; where the product is beyond 2^62, any word comes out, which the caller drops by `select`.
+
+        What a party sends is masked by uniform words, so that nothing shows whether it was beyond.
+        """
+        return self.multiply(x, y, cut=cut)
+
     @abc.abstractmethod
     def negative(self, x: S, width: int) -> Steps[B]:
         """Whether x < 0, for -2^(width-1) <= x < 2^(width-1), 1 <= width <= 64."""

@@ -193,6 +193,15 @@ class Rehearsal(Engine[Plain, PlainBits]):
         self.work.elements += x.size
         return self._cut(x.words, cut)
 
+    def multiply_freely(self, x: Plain, y: Plain, *, cut: int = 0) -> Steps[Plain]:
+        """Beyond 2^62, a random word: whoever does not drop it is found out."""
+        words = x.words * y.words
+        self.work.elements += words.size
+        yield from _pay(self.prices.multiply(words.size, cut))
+        beyond = np.abs(_real(x) * _real(y)) > 2.0**SLACK_BITS if cut else np.zeros(words.shape, bool)
+        kept = self._cut(np.where(beyond, np.uint64(0), words), cut)
+        return Plain(np.where(beyond, self.random.integers(0, 1 << 64, words.shape, np.uint64), kept.words))
+
     def negative(self, x: Plain, width: int) -> Steps[PlainBits]:
         self._check_width(x, width)
         self.work.compared_bits += x.size * width
