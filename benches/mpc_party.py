@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 
 from tacit.backends.mpc.engine import Secret
+from tacit.backends.mpc.executor import Holdings, run
+from tacit.backends.mpc.program import Program
 from tacit.backends.mpc.steps import Steps, Words
 
-__all__ = ["Primitive", "describe"]
+__all__ = ["Network", "Primitive", "describe"]
 
 _LISTED = 45
 """Functions of a profile."""
@@ -88,6 +90,22 @@ class Primitive(Timed):
         operands = [self.secrets[name] for name in sorted(self.secrets)]
         result = yield from getattr(self.engine, self.step)(*operands, **self.options)
         return {"result": result}
+
+
+class Network(Timed):
+    """A program on its inputs, with its weights."""
+
+    def __init__(self, engine: Any, program: bytes) -> None:
+        super().__init__(engine)
+        self.program = Program.from_bytes(program)
+        self.openings = {output.name: output.opening for output in self.program.outputs}
+
+    def opening(self, name: str) -> str:
+        return self.openings[name]
+
+    def once(self) -> Steps[Mapping[str, Secret]]:
+        inputs = {each.name: self.secrets[each.name] for each in self.program.inputs}
+        return (yield from run(self.engine, self.program, Holdings(self.secrets), inputs))
 
 
 def describe(step: str, **options: int) -> bytes:

@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +17,8 @@ from mpc_tasks import Problem, write_problem
 from numpy.typing import NDArray
 from partner import PartnerError
 
+from tacit.backends.mpc.compile import Compiled, compile_program
+from tacit.backends.mpc.executor import decode_output, encode_inputs
 from tacit.backends.mpc.steps import Words
 from tacit.runtime.local import Parties
 
@@ -64,15 +67,29 @@ class Tacit:
     def __init__(self, protocol: str, where: Network, task: Problem, *, threads: int = 1) -> None:
         self.name, self.note, self.tolerance = "tacit", "", None
         self._shape = task.clear.shape
-        if not task.primitive:
-            raise PartnerError("networks are not compiled yet")
-        options = {"width": 64} if task.primitive == "rectify" else {"cut": FRACTION_BITS}
-        words = {name: encode(array, FRACTION_BITS) for name, array in task.inputs.items()}
+        if task.primitive:
+            options = {"width": 64} if task.primitive == "rectify" else {"cut": FRACTION_BITS}
+            program = describe(task.primitive, **options)
+            script, reveals = "mpc_party:Primitive", ("result",)
+            words = {name: encode(array, FRACTION_BITS) for name, array in task.inputs.items()}
+            self._decode = lambda found: decode(found["result"], FRACTION_BITS)
+        else:
+            compiled = compiled_network(task)
+            program, script, reveals = (
+                compiled.program.to_bytes(),
+                "mpc_party:Network",
+                compiled.program.openings,
+            )
+            words = {**compiled.weights, **encode_inputs(compiled.program, task.inputs)}
+            primary = compiled.program.primary
+            self._decode = lambda found: decode_output(primary, found[primary.name])
+            self.tolerance = compiled.program.error_bound
+            self.note = f"{compiled.program.frac_bits} fraction bits"
         self.parties = Parties.start(
-            "mpc_party:Primitive",
-            program=describe(task.primitive, **options),
+            script,
+            program=program,
             variant=protocol,
-            reveals=("result",),
+            reveals=reveals,
             threads=threads,
             hosts=where.hosts(),
             prefixes=where.prefixes(),
@@ -88,8 +105,7 @@ class Tacit:
         return self.parties.call("profile", repeats=repeats)[party][0].tobytes().decode()
 
     def answer(self) -> Array:
-        (words,) = self.parties.predict({}).values()
-        return decode(words, FRACTION_BITS).reshape(self._shape)
+        return self._decode(self.parties.predict({})).reshape(self._shape)
 
     def cost(self) -> Cost:
         self.parties.predict({})
@@ -165,6 +181,12 @@ def find_spu() -> str | None:
         return named
     own = HERE.parent / ".venv-peers" / "spu" / "bin" / "python"
     return str(own) if own.exists() else None
+
+
+@cache
+def compiled_network(task: Problem) -> Compiled:
+    """The same for all protocols."""
+    return compile_program(task.graph, task.region, calibration=task.calibration)
 
 
 def encode(array: Array, bits: int) -> Words:

@@ -15,6 +15,7 @@ from dense_models import DATA
 from numpy.typing import NDArray
 
 import tacit
+from tacit.backends.mpc.ranges import Box
 from tacit.ir.graph import Graph
 from tacit.ir.interpret import interpret
 
@@ -27,17 +28,20 @@ IMAGES = Path("models_cifar10/resnet20_cifar10_pre.onnx"), Path("cifar10/cifar10
 OBJECTS = Path("mobilenetv2/mobilenetv2_1.0_224_float.onnx"), Path("mobilenetv2/images_40.npz")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Problem:
     """``inputs``: of one run, by name, (batch, …). ``tolerance``: largest error of a correct answer.
 
-    ``primitive``: the engine's step that this is, where it is just one. ``samples`` and ``labels``: for accuracy.
+    ``primitive``: the engine's step that this is, where it is just one. ``region``: where inputs lie; ``calibration``:
+    further inputs like these, (samples, …). ``samples`` and ``labels``: for accuracy.
     """
 
     graph: Graph
     inputs: Mapping[str, Array]
     tolerance: float
     primitive: str = ""
+    region: Box | None = None
+    calibration: Array | None = None
     samples: Array | None = None
     labels: NDArray[np.int64] | None = None
     note: str = ""
@@ -71,54 +75,86 @@ def _relu() -> Problem:
 
 
 def _mlp(batch: int) -> Problem:
-    inputs = {"x": np.abs(_uniform(batch, 784, bound=1, seed=0))}
-    return Problem(graph=mpc_networks.mlp(), inputs=inputs, tolerance=5e-3)
+    return _positive(mpc_networks.mlp(), (batch, 784))
 
 
 def _lenet(batch: int) -> Problem:
-    inputs = {"x": np.abs(_uniform(batch, 1, 28, 28, bound=1, seed=0))}
-    return Problem(graph=mpc_networks.lenet(), inputs=inputs, tolerance=5e-3)
+    return _positive(mpc_networks.lenet(), (batch, 1, 28, 28))
+
+
+def _positive(graph: Graph, shape: tuple[int, ...]) -> Problem:
+    """Inputs from 0 to 1, as of pixels."""
+    return Problem(
+        graph=graph,
+        inputs={"x": np.abs(_uniform(*shape, bound=1, seed=0))},
+        tolerance=5e-3,
+        region=_box(0.0, 1.0, len(shape)),
+        calibration=np.abs(_uniform(16, *shape[1:], bound=1, seed=1)),
+        note="random weights",
+    )
 
 
 def _resnet20() -> Problem:
     model, data = (DATA / path for path in IMAGES)
-    with np.load(data, allow_pickle=False) as found:
+    mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    with _opened(data) as found:
         images, labels = found["images"] / 255.0, found["labels"].astype(np.int64)
-    samples = ((images - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]).transpose(0, 3, 1, 2)
-    return _trained(model, samples, labels, tolerance=2e-2)
+    region = Box(*((end - mean).reshape(1, 3, 1, 1) / deviation.reshape(1, 3, 1, 1) for end in (0.0, 1.0)))
+    return _trained(model, (images - mean) / deviation, labels, region=region, tolerance=5e-2, calibrated=16)
 
 
 def _mobilenetv2() -> Problem:
     model, data = (DATA / path for path in OBJECTS)
-    with np.load(data, allow_pickle=False) as found:
-        samples = ((found["images"] - 128.0) / 128.0).transpose(0, 3, 1, 2)
-        labels = found["labels_1000"].astype(np.int64) + 1
-    return _trained(model, samples, labels, tolerance=2e-1)
+    with _opened(data) as found:
+        samples, labels = (found["images"] - 128.0) / 128.0, found["labels_1000"].astype(np.int64) + 1
+    return _trained(model, samples, labels, region=_box(-1.0, 1.0, 4), tolerance=2e-1, calibrated=2)
 
 
-def _trained(model: Path, samples: Array, labels: NDArray[np.int64], *, tolerance: float) -> Problem:
+def _opened(path: Path) -> Any:
+    return np.load(path, allow_pickle=False)
+
+
+def _trained(
+    model: Path, images: Array, labels: NDArray[np.int64], *, region: Box, tolerance: float, calibrated: int
+) -> Problem:
+    """``images``: (samples, rows, columns, channels); the last ``calibrated`` calibrate."""
     if not model.exists():
         raise FileNotFoundError(2, "no such file", str(model))
     graph = tacit.load(model)
-    samples = np.ascontiguousarray(samples)
+    samples = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
     return Problem(
         graph=graph,
         inputs={graph.inputs[0].name: samples[:1]},
         tolerance=tolerance,
-        samples=samples,
-        labels=labels,
+        region=region,
+        calibration=samples[-calibrated:],
+        samples=samples[:-calibrated],
+        labels=labels[:-calibrated],
         note="trained weights",
     )
 
 
 def _resnet50() -> Problem:
-    inputs = {"x": _uniform(1, 3, 224, 224, bound=2, seed=0)}
-    return Problem(graph=mpc_networks.resnet50(), inputs=inputs, tolerance=2e-2, note="random weights")
+    return _random(mpc_networks.resnet50(), (1, 3, 224, 224))
 
 
 def _minilm() -> Problem:
-    inputs = {"x": _uniform(1, 128, 384, bound=2, seed=0)}
-    return Problem(graph=mpc_networks.minilm(), inputs=inputs, tolerance=2e-2, note="random weights")
+    return _random(mpc_networks.minilm(), (1, 128, 384))
+
+
+def _random(graph: Graph, shape: tuple[int, ...]) -> Problem:
+    return Problem(
+        graph=graph,
+        inputs={"x": _uniform(*shape, bound=2, seed=0)},
+        tolerance=2e-2,
+        region=_box(-2.0, 2.0, len(shape)),
+        calibration=_uniform(*shape, bound=2, seed=1),
+        note="random weights",
+    )
+
+
+def _box(low: float, high: float, rank: int) -> Box:
+    return Box(np.full((1,) * rank, low), np.full((1,) * rank, high))
 
 
 TASKS: Mapping[str, Callable[[], Problem]] = {

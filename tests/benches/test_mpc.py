@@ -44,6 +44,19 @@ def test_rows_of_primitives() -> None:
         assert row["rss_bytes"] > 10_000_000
 
 
+def test_rows_of_networks() -> None:
+    tasks = ["mlp-784-128-128-10-b1", "mlp-784-128-128-10-b128"]
+    rows = _run(
+        "--no-peers", "--protocol", "replicated3", *(part for task in tasks for part in ("--task", task))
+    )
+    assert [row["task"] for row in rows] == tasks
+    for row in rows:
+        assert row["correct"] is True and 0 < row["max_error"] <= row["promised_error"] < 0.1
+        assert row["rounds"] <= 25
+    # Outputs of 128 samples, and of the hidden layers, at least.
+    assert rows[0]["sent_bytes"] < 40_000 and 300_000 < rows[1]["sent_bytes"] < 4_000_000
+
+
 def test_a_peer_that_does_not_run_is_reported(tmp_path: Path) -> None:
     broken = tmp_path / "python"
     broken.write_text("#!/bin/sh\necho 'no such library' >&2\nexit 3\n", encoding="utf-8")
