@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tacit.backends.mpc.steps import Words
-from tacit.errors import MalformedMessageError, PeerError, TacitError, TlsError
+from tacit.errors import ConnectError, PeerError, TacitError, TlsError
 from tacit.net import tls
 from tacit.net.channel_connect import listen
 from tacit.net.channel_faults import party_error
@@ -68,7 +68,7 @@ def call(
         raise
     if answer is None:
         raise party_error(
-            MalformedMessageError, peer.name, f"`{peer.name}` gave no answer", hint="look at its log"
+            ConnectError, peer.name, f"`{peer.name}` ended without an answer", hint="look at its log"
         )
     if answer.kind == "error":
         told = error_of(answer.facts)

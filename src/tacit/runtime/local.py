@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import asdict
 from types import TracebackType
 from typing import Any, NoReturn, Self
@@ -36,8 +36,8 @@ __all__ = ["Parties", "plan_of"]
 
 START_S = 120.0
 """For a process to start, make its identity and join."""
-LAST_WORDS_S = 2.0
-"""How long the reasons of the other parties are awaited once one has failed."""
+LAST_WORDS_S = 10.0
+"""How long the reasons of the other parties are awaited once one has failed, but for those that are named as gone."""
 _ENDING_S = 5.0
 _TRANSFER_S = 60.0
 
@@ -51,6 +51,8 @@ class Parties:
         """Of the last call, by party."""
         self.opening: tuple[Report, ...] = ()
         """Of the opening of the engines."""
+        self.failures: dict[str, tuple[BaseException, float]] = {}
+        """What each party ended with, and when it was known here (``time.monotonic``)."""
         self._processes: list[subprocess.Popen[bytes]] = []
         self._ends: list[socket.socket] = []
         self._lives: list[int] = []
@@ -119,7 +121,7 @@ class Parties:
 
     def predict(self, inputs: Mapping[str, Words]) -> dict[str, Words]:
         """Shares the inputs, has them computed on, and puts the outputs together. Raises as ``call`` does."""
-        parts = [_named(message) for message in self._share("predict", inputs)]
+        parts = [_by_name(message) for message in self._share("predict", inputs)]
         combine = self.protocol.function("combine")
         return {name: combine([part[name] for part in parts]) for name in parts[0]}
 
@@ -268,13 +270,20 @@ class Parties:
                     if isinstance(message, Message) and message.kind == kind:
                         found[key.data] = message
                         continue
-                    failures[key.data] = error_of(message.facts) if isinstance(message, Message) else message
-                    if deadline is None or deadline > time.monotonic() + LAST_WORDS_S:
-                        deadline = time.monotonic() + LAST_WORDS_S
+                    error = error_of(message.facts) if isinstance(message, Message) else message
+                    failures[key.data] = error
+                    self.failures[self.names[key.data]] = error, time.monotonic()
+                    limit = time.monotonic() + LAST_WORDS_S
+                    deadline = limit if deadline is None else min(deadline, limit)
+                if failures and self._silent({*found, *failures}) <= _named(failures.values()):
+                    break
         if len(found) == len(self.names):
             return [found[place] for place in range(len(self.names))]
-        missing = [name for place, name in enumerate(self.names) if place not in {*found, *failures}]
-        self._end(failures, missing, timeout_s)
+        missing = self._silent({*found, *failures})
+        self._end(failures, [name for name in self.names if name in missing], timeout_s)
+
+    def _silent(self, heard: Set[int]) -> set[str]:
+        return {name for place, name in enumerate(self.names) if place not in heard}
 
     def _hear(self, place: int) -> Message | ConnectError:
         end, name = self._ends[place], self.names[place]
@@ -328,6 +337,11 @@ def plan_of(protocol: Protocol, script: str, program: bytes, reveals: Sequence[s
     return digest.digest()
 
 
+def _named(errors: Iterable[BaseException]) -> set[str]:
+    """Who is gone, in the words of the others: nothing is to be heard of them."""
+    return {error.party for error in errors if isinstance(error, PeerError)}
+
+
 def _rank(error: BaseException) -> int:
     """A party's own mistake says most; then who names another one; then what only was told."""
     if not isinstance(error, PeerError):
@@ -335,7 +349,7 @@ def _rank(error: BaseException) -> int:
     return 1 if "(told by" not in str(error) and type(error) is not PeerError else 2
 
 
-def _named(message: Message) -> dict[str, list[Words]]:
+def _by_name(message: Message) -> dict[str, list[Words]]:
     """The parts of outputs by name."""
     found, start = {}, 0
     for name, count in message.facts["names"]:

@@ -11,7 +11,7 @@ import threading
 import time
 from typing import Any
 
-from tacit.errors import PeerError, PeerTimeoutError, RevealError, TacitError
+from tacit.errors import NotServedError, PeerError, PeerTimeoutError, RevealError, TacitError
 from tacit.net.channel_faults import party_error
 from tacit.runtime.calls import call
 from tacit.runtime.messages import facts_of
@@ -54,6 +54,9 @@ class Resumption:
         for name in job.parties:
             try:
                 standings[name] = self._ask(name, "standing", {"id": job.id})
+            except NotServedError as error:
+                self._settle(held, standings, facts_of(error))  # it never began
+                return
             except PeerError:
                 if time.monotonic() - held.since > running.world.resume_s:
                     self._settle(held, standings, facts_of(_too_late(name)))

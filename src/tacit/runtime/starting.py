@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tacit.errors import BusyError, PeerError, PeerMisbehavedError
+from tacit.errors import ConnectError, PeerMisbehavedError, PeerTimeoutError, TlsError
 from tacit.net.channel_faults import party_error
 from tacit.runtime.calls import call
 from tacit.runtime.job import Job
@@ -19,6 +20,7 @@ __all__ = ["Outcome", "check_receipts", "run_job"]
 COMPILE_S = 600.0
 _POLL_S = 2.0
 _BACK_S = 600.0
+_AWAY = (ConnectError, PeerTimeoutError)
 
 Progress = Callable[[str, float], None]
 
@@ -48,7 +50,9 @@ def run_job(own: Organisation, job: Job, *, progress: Progress) -> Outcome:
     nonces = [agreed[name]["nonce"] for name in job.parties]
     begin = {"id": job.id, "rows": agreed[job.data_at]["rows"], "nonces": nonces}
     for name in reversed(job.parties):
-        call(own, peers[name], "begin", begin)
+        # Whether a party that dies while it answers has begun is seen below.
+        with contextlib.suppress(*_AWAY):
+            call(own, peers[name], "begin", begin)
     receipts = {name: _wait(own, job, name, progress) for name in job.parties}
     check_receipts(job, receipts)
     return Outcome(job, receipts)
@@ -60,11 +64,9 @@ def _wait(own: Organisation, job: Job, name: str, progress: Progress) -> Mapping
     while True:
         try:
             found = call(own, own.find(name), "status", {"id": job.id, "wait_s": _POLL_S}).facts
-        except (BusyError, PeerMisbehavedError):
-            raise
-        except PeerError:
+        except _AWAY as error:
             gone_since = gone_since or time.monotonic()
-            if time.monotonic() - gone_since > _BACK_S:
+            if isinstance(error, TlsError) or time.monotonic() - gone_since > _BACK_S:
                 raise
             time.sleep(_POLL_S / 4)
             continue
