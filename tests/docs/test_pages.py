@@ -50,16 +50,17 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def beside(words: list[str], folder: pathlib.Path) -> Iterator[None]:
-    """A server in the other terminal, from the line that says that it serves to the end of the page."""
+def beside(words: list[str], folder: pathlib.Path, sign: str) -> Iterator[None]:
+    """A server or party in another terminal, from the line that says that it is there to the end of the page."""
     command = [sys.executable, "-m", *words]
+    name = "-".join(word.replace("/", "-") for word in words[1:4]) + ".log"
     with (
-        (folder / "server.log").open("w+") as log,
+        (folder / name).open("w+") as log,
         subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT) as server,
     ):
         try:
             end = time.monotonic() + 300
-            while "serving at" not in (told := (folder / "server.log").read_text()):
+            while sign not in (told := (folder / name).read_text()):
                 assert server.poll() is None and time.monotonic() < end, told
                 time.sleep(0.05)
             yield
@@ -70,7 +71,7 @@ def beside(words: list[str], folder: pathlib.Path) -> Iterator[None]:
 def run_console(block: Block, folder: pathlib.Path, servers: contextlib.ExitStack) -> None:
     """Run the `$ tacit …` lines; a `$ make …` line must name a target. Other lines are output.
 
-    Before the `$` may stand who types. `tacit serve` runs until the end of the page.
+    Before the `$` may stand who types. `tacit serve` and `tacit party up` run until the end of the page.
     """
     for line in block.text.splitlines():
         typed = re.match(r"\w*\$ +(.+)", line)
@@ -78,7 +79,9 @@ def run_console(block: Block, folder: pathlib.Path, servers: contextlib.ExitStac
             continue
         words = shlex.split(typed[1], comments=True)
         if words[:2] == ["tacit", "serve"]:
-            servers.enter_context(beside(words, folder))
+            servers.enter_context(beside(words, folder, "serving at"))
+        elif words[:3] == ["tacit", "party", "up"]:
+            servers.enter_context(beside(words, folder, "is up at"))
         elif words[0] == "make":
             targets = re.findall(
                 r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE

@@ -29,7 +29,7 @@ class Doomed:
             x = yield from self.engine.rectify(x, 32)
 
     def doomed(self, arrays: list[Words], *, index: int, at: int, kind: int, note: str) -> Steps[list[Words]]:
-        """The work, until party ``index`` sends itself the signal ``kind`` in round ``at``; it notes the time before."""
+        """The work, until party ``index`` sends itself the signal ``kind`` in round ``at``. It notes the time."""
         steps = self.work(arrays)
         inbox: Any = None
         number = 0

@@ -7,7 +7,20 @@ from typing import Annotated
 import typer
 
 import tacit
-from tacit.cli import about, compile, demo, doctor, explain, keys, output, predict, serve, simulate
+from tacit.cli import (
+    about,
+    compile,
+    demo,
+    doctor,
+    explain,
+    keys,
+    output,
+    party,
+    predict,
+    run,
+    serve,
+    simulate,
+)
 
 __all__ = ["app"]
 
@@ -24,6 +37,8 @@ app.add_typer(keys.app, name="keys")
 app.command("doctor")(doctor.command)
 app.command("compile")(compile.command)
 app.command("serve")(serve.command)
+app.add_typer(party.app, name="party")
+app.command("run")(run.command)
 app.command("demo")(demo.command)
 app.command("about")(about.command)
 

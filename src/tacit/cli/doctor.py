@@ -1,7 +1,9 @@
-"""`tacit doctor`: every step between this machine and a provider, green or red."""
+"""`tacit doctor`: every step between this machine and a provider, or the peers of a party, green or red."""
 
 from __future__ import annotations
 
+import pathlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +16,7 @@ from tacit.errors import InvalidParameterError
 
 if TYPE_CHECKING:
     from tacit.remote.doctor import Step
+    from tacit.runtime.examine import Step as PartyStep
 
 __all__ = ["command"]
 
@@ -23,9 +26,7 @@ SIGNS = {"ok": ("ok", "green"), "failed": ("FAILED", "bold red"), "skipped": ("s
 def command(
     url: Annotated[
         str,
-        typer.Argument(
-            help="https://HOST:PORT/MODEL (files of parties come with `mpc`).", show_default=False
-        ),
+        typer.Argument(help="https://HOST:PORT/MODEL, or the file of a party.", show_default=False),
     ],
     token_file: connection.TokenFile = None,
     ca: connection.Authority = None,
@@ -35,15 +36,13 @@ def command(
     timeout: connection.Timeout = 60.0,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Try every step of a prediction at a provider, say what is in the way and how to mend it; status 0 if
-    all is well."""
+    """Try every step of a prediction at a provider, or every connection of a party; say what is in the way
+    and how to mend it; status 0 if all is well."""
     from tacit.remote.doctor import examine
 
     if url.endswith(".toml"):
-        raise InvalidParameterError(
-            "files of parties describe a computation of several parties, which this version does not have",
-            hint="name a provider's address: https://provider.example:8443/diagnosis",
-        )
+        examined(pathlib.Path(url), timeout, json)
+        return
     if not is_url(url):
         raise InvalidParameterError(
             "this version examines a provider's address",
@@ -66,7 +65,25 @@ def command(
         raise typer.Exit(1)
 
 
-def view(steps: list[Step]) -> Group:
+def examined(party: pathlib.Path, timeout_s: float, json: bool) -> None:
+    """Tries each connection of a party."""
+    from tacit.runtime.examine import examine_party
+
+    steps = []
+    with output.progress("examining") as bar:
+        for step in examine_party(party, timeout_s=min(timeout_s, 10.0)):
+            steps.append(step)
+            bar(step.name, 0.0)
+    healthy = all(step.state == "ok" for step in steps)
+    if json:
+        output.document({"party": party, "healthy": healthy, "steps": [step.to_dict() for step in steps]})
+    else:
+        output.show(view(steps))
+    if not healthy:
+        raise typer.Exit(1)
+
+
+def view(steps: Sequence[Step | PartyStep]) -> Group:
     lines = []
     for step in steps:
         sign, style = SIGNS[step.state]

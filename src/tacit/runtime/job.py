@@ -143,10 +143,10 @@ def load_job(path: Path) -> tuple[Job, Path]:
     return job, party
 
 
-def agree(organisation: Organisation, job: Job, plan: str) -> None:
+def agree(organisation: Organisation, job: Job, plan: str | None) -> None:
     """Raises ``PlanRefusedError`` unless one of the organisation's rules agrees to all of the job.
 
-    ``plan``: SHA-256 of the program, in hexadecimal.
+    ``plan``: SHA-256 of the program, in hexadecimal; None before there is one.
     """
     findings: list[str] = []
     for number, rule in enumerate(organisation.rules):
@@ -162,14 +162,14 @@ def agree(organisation: Organisation, job: Job, plan: str) -> None:
     )
 
 
-def _missing(rule: Rule, job: Job, plan: str) -> list[str]:
+def _missing(rule: Rule, job: Job, plan: str | None) -> list[str]:
     wanted = (
         ("starters", rule.starters, (job.starter,)),
         ("models", rule.models, (job.model,)),
         ("data", rule.data, (job.data,)),
         ("outputs", rule.outputs, job.outputs),
         ("protections", rule.protections, (job.protection,)),
-        ("plans", rule.plans, (plan,)),
+        ("plans", rule.plans, () if plan is None else (plan,)),
     )
     return [
         f"`{value}` is not in `{key}`"

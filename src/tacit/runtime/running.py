@@ -151,6 +151,7 @@ class Running:
 
     def _compile(self, who: str, question: Message) -> dict[str, Any]:
         job = self._of_starter(who, question)
+        agree(self.organisation, job, None)
         program, plan = self._program(job)
         agree(self.organisation, job, plan)
         return {"program": program}
