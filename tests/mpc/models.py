@@ -64,3 +64,45 @@ def deep(layers: int, seed: int = 0) -> tuple[Graph, FloatArray]:
         value = builder.node("Relu", builder.node("MatMul", value, weights), name=f"layer {layer}")
     scores = builder.node("MatMul", value, builder.constant(rng.normal(size=(16, 2))))
     return builder.finish([scores], roles={"scores": scores}), rng.normal(size=(60, 16))
+
+
+def attention(seed: int = 0) -> tuple[Graph, FloatArray]:
+    """One block of a transformer on 6 tokens of 16 numbers, 2 heads, with GELU and layer normalisation."""
+    rng = np.random.default_rng(seed)
+    builder = GraphBuilder("attention")
+    x = builder.input("x", (None, 6, 16))
+
+    def linear(value: str, rows: int, columns: int) -> str:
+        made = builder.node(
+            "MatMul", value, builder.constant(rng.normal(size=(rows, columns)) / np.sqrt(rows))
+        )
+        return builder.node("Add", made, builder.constant(rng.normal(size=columns) / 10))
+
+    def normal(value: str) -> str:
+        count = builder.constant(1 / 16, public=True)
+
+        def mean(of: str) -> str:
+            return builder.node("Mul", builder.node("ReduceSum", of, axes=(2,), keepdims=1), count)
+
+        centred = builder.node("Sub", value, mean(value))
+        spread = builder.node("Add", mean(builder.node("Mul", centred, centred)), builder.constant(1e-5))
+        made = builder.node("Div", centred, builder.node("Sqrt", spread))
+        made = builder.node("Mul", made, builder.constant(rng.uniform(0.5, 1.5, size=16)))
+        return builder.node("Add", made, builder.constant(rng.normal(size=16) / 10))
+
+    def heads(value: str, perm: tuple[int, ...]) -> str:
+        return builder.node("Transpose", builder.node("Reshape", value, shape=(-1, 6, 2, 8)), perm=perm)
+
+    value = normal(x)
+    query, key = heads(linear(value, 16, 16), (0, 2, 1, 3)), heads(linear(value, 16, 16), (0, 2, 3, 1))
+    content = heads(linear(value, 16, 16), (0, 2, 1, 3))
+    scores = builder.node("Div", builder.node("MatMul", query, key), builder.constant(np.sqrt(8.0)))
+    mixed = builder.node("MatMul", builder.node("Softmax", scores, axis=3), content)
+    joined = builder.node("Reshape", builder.node("Transpose", mixed, perm=(0, 2, 1, 3)), shape=(-1, 6, 16))
+    value = normal(builder.node("Add", value, linear(joined, 16, 16)))
+    wide = linear(value, 16, 32)
+    bend = builder.node("Erf", builder.node("Mul", wide, builder.constant(np.sqrt(0.5))))
+    gate = builder.node("Add", bend, builder.constant(1.0))
+    wide = builder.node("Mul", builder.node("Mul", wide, gate), builder.constant(0.5))
+    value = normal(builder.node("Add", value, linear(wide, 32, 16)))
+    return builder.finish([value], roles={"output": value}), rng.normal(size=(30, 6, 16))

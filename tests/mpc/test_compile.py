@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from sklearn.ensemble import GradientBoostingRegressor, RandomForestClassifier
@@ -16,7 +18,7 @@ from tacit.errors import DataRangeError, InvalidParameterError, PrecisionError, 
 from tacit.ir.builder import GraphBuilder
 from tacit.ir.graph import Graph
 from tacit.ir.interpret import interpret
-from tests.mpc.models import FloatArray, convolutional, deep, dense
+from tests.mpc.models import FloatArray, attention, convolutional, deep, dense
 
 
 def outcome(graph: Graph, data: FloatArray, **options: float) -> tuple[Compiled, float]:
@@ -128,3 +130,57 @@ def test_weights_are_apart_from_the_program() -> None:
     assert len(compiled.weights) == 3 and not compiled.program.publics
     text = compiled.program.to_bytes()
     assert not any(words.tobytes()[:16] in text for words in compiled.weights.values())
+
+
+def test_a_transformer_block_is_few_kinds_of_steps() -> None:
+    graph, data = attention()
+    compiled, error = outcome(graph, data)
+    kinds = Counter(each.kind for each in compiled.program.instructions)
+    assert (kinds["octaves"], kinds["softmax"], kinds["function"]) == (3, 1, 1)
+    assert kinds["matmul"] == 6 + 2 + 3, "weights, attention, and the squares of three normalisations"
+    assert error <= compiled.program.error_bound < 0.01
+    assert not compiled.program.saturations
+
+
+def test_forests_are_proven_apart_from_their_thresholds() -> None:
+    x = np.random.default_rng(1).normal(size=(100, 4))
+    graph = tacit.load(RandomForestClassifier(3, max_depth=3, random_state=0).fit(x, x[:, 0] > 0))
+    program = compile_program(graph, calibration=x).program
+    assert not program.measured and 0 < program.comparison_margin <= 2.0**-23
+    whole = np.random.default_rng(1).integers(0, 9, size=(100, 4)).astype(float)
+    graph = tacit.load(RandomForestClassifier(3, max_depth=3, random_state=0).fit(whole, whole[:, 0] > 4))
+    narrow = compile_program(graph, calibration=whole).program
+    widths = [each.fields["width"] for each in narrow.instructions if each.kind == "negative"]
+    assert max(widths) <= 10, "whole numbers are compared with few bits"
+
+
+def test_shapes_of_every_sort() -> None:
+    rng = np.random.default_rng(5)
+    builder = GraphBuilder("shapes")
+    x = builder.input("x", (None, 3, 8))
+    kernel = builder.constant(rng.normal(size=(4, 3, 3)) / 3)
+    placement = {"strides": (2,), "pads": (1, 0), "dilations": (1,)}
+    value = builder.node("Conv", x, kernel, builder.constant(rng.normal(size=4)), **placement)
+    value = builder.node("MaxPool", value, kernel=(2,), strides=(1,), pads=(0, 1), dilations=(1,))
+    value = builder.node("AveragePool", value, kernel=(2,), strides=(1,), pads=(1, 0), dilations=(1,))
+    value = builder.node("Pad", value, pads=(0, 0, 1, 0, 1, 0), value=0.5)
+    value = builder.node("Gather", value, builder.constant(np.array([[0, 2], [4, 1]])), axis=1)
+    value = builder.node("Gather", value, builder.constant(np.array([1, 0, 3]), public=True), axis=3)
+    top = builder.node("ReduceMax", value, axes=(1, 3), keepdims=1)
+    below = builder.node("Less", value, builder.node("Mul", top, builder.constant(0.5)))
+    value = builder.node("Where", below, value, builder.constant(-1.0, public=True))
+    value = builder.node("Concat", value, builder.node("Abs", value), axis=2)
+    graph = builder.finish([value], roles={"output": value})
+    compiled, error = outcome(graph, rng.uniform(-1, 1, size=(10, 3, 8)))
+    assert error <= compiled.program.error_bound < 0.01
+
+
+def test_a_secret_index_looks_up_a_table() -> None:
+    rng = np.random.default_rng(6)
+    builder = GraphBuilder("table")
+    x = builder.input("x", (None, 5), dtype="int64")
+    table = builder.constant(rng.normal(size=(11, 3)))
+    value = builder.node("ReduceSum", builder.node("Gather", table, x, axis=0), axes=(1,), keepdims=0)
+    graph = builder.finish([value], roles={"output": value})
+    compiled, error = outcome(graph, rng.integers(0, 11, size=(30, 5)).astype(float))
+    assert error <= compiled.program.error_bound < 0.001

@@ -10,7 +10,7 @@ import numpy as np
 from tacit.backends.mpc.executor import Holdings, decode_output, encode_inputs, run
 from tacit.backends.mpc.lowering import Lowering, OverflowsError, lower
 from tacit.backends.mpc.patterns import Terms, terms_of
-from tacit.backends.mpc.program import Input, Output, Program, Saturation
+from tacit.backends.mpc.program import Input, Instruction, Output, Program, Saturation
 from tacit.backends.mpc.ranges import MARGIN, Box, FloatArray
 from tacit.backends.mpc.rehearsal import Rehearsal, rehearse
 from tacit.backends.mpc.rules import RULES
@@ -26,7 +26,9 @@ __all__ = ["Compiled", "compile_program", "rehearse_program"]
 DEFAULT_FRAC_BITS = 16
 LEAST_FRAC_BITS, MOST_FRAC_BITS = 12, 20
 THRESHOLD_FRAC_BITS = 24
-"""Of inputs that are only compared: what lies nearer to a threshold than 2^-25 may fall on its other side."""
+"""Of inputs that are only compared, at least: what is nearer to a threshold than 2^-24 may fall on its other side."""
+WHOLE_FRAC_BITS = 4
+"""Of inputs that are only compared, where all calibration data are whole numbers."""
 SATURATION_MARGIN = 2.0
 """Hidden values are clipped at this many times what calibration samples reach."""
 MEASURED_MARGIN = 4.0
@@ -34,10 +36,14 @@ MEASURED_MARGIN = 4.0
 MEASURED_SAMPLES = 16
 _LOOSE = 2.0**-4
 """A proven bound above this part of the size of the outputs says nothing: it is measured where samples are there."""
+_MOST_ROWS = 4096
+"""Of calibration data, on which the precision of comparisons is tried."""
 _MOST_TRIES = 400
 
 _SELECTING = frozenset({"Gather", "Reshape", "Transpose", "Slice", "Concat"})
 """Ops that only move elements, between an input and the comparison that alone reads it."""
+
+_MOVING = frozenset({"reshape", "transpose", "slice", "take", "concat", "subtract", "negate", "times"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +116,9 @@ def _at(
     graph: Graph, terms: Terms, boxes: Mapping[str, Box], samples: Mapping[str, Array] | None, bits: int
 ) -> Compiled:
     outputs = _outputs(graph)
-    input_bits = {value.name: _input_bits(terms, value, boxes[value.name], bits) for value in graph.inputs}
+    input_bits = {
+        value.name: _input_bits(terms, value, boxes[value.name], bits, samples) for value in graph.inputs
+    }
     limits: dict[str, tuple[float, float]] = {}
     trace: dict[str, Array] | None = None
     for _ in range(_MOST_TRIES):
@@ -148,7 +156,7 @@ def _finished(
     outputs: list[tuple[str, str, str]],
 ) -> Compiled:
     primary = work.values[outputs[0][1]]
-    proven = float(primary.range.error.max(initial=0.0)) + 2.0**-primary.frac
+    proven = float(primary.range.error.max(initial=0.0)) + 2.0 ** -(work.frac + 8)
     made_outputs = []
     for name, value, role in outputs:
         held = work.values[value]
@@ -158,7 +166,7 @@ def _finished(
         made_outputs.append(
             Output(name, role, held.name, graph.values[value].shape, dtype, held.frac, held.factor, classes)
         )
-    discontinuous = any(each.kind in ("negative", "zero") for each in work.instructions)
+    margin, is_doubtful = _comparisons(work, primary.name)
     program = Program(
         name=graph.name,
         frac_bits=work.frac,
@@ -173,12 +181,12 @@ def _finished(
         ),
         error_bound=proven,
         measured=False,
-        notes=_notes(discontinuous),
+        comparison_margin=margin,
     )
     compiled = Compiled(program, work.words, graph)
     if samples is not None:
         error, size = _measured(compiled, graph, samples)
-        if not (work.limits or discontinuous or proven > _LOOSE * size):
+        if not (work.limits or is_doubtful or proven > _LOOSE * size):
             return compiled
         floor = MEASURED_MARGIN * 2.0**-work.frac
         measured = replace(program, error_bound=max(MEASURED_MARGIN * error, floor), measured=True)
@@ -186,12 +194,40 @@ def _finished(
     return compiled
 
 
-def _notes(discontinuous: bool) -> tuple[str, ...]:
-    if not discontinuous:
-        return ()
-    return (
-        "numbers that are nearer to a threshold than the error of what is compared may fall on its other side",
-    )
+def _comparisons(work: Lowering, primary: str) -> tuple[float, bool]:
+    """Of those that a value depends on and that read a fraction: by how much what is compared may be off, 0 for none.
+
+    And whether one reads more than elements of inputs and constants: nobody can tell then how near it was.
+    """
+    makers = {each.output: each for each in work.instructions}
+    margin, is_doubtful = 0.0, False
+    seen: set[str] = set()
+    left = [primary]
+    while left:
+        made = makers.get(left.pop())
+        if made is None or made.output in seen:
+            continue
+        seen.add(made.output)
+        left.extend(made.inputs)
+        off = work.compared.get(made.output)
+        if off is not None and off[1] > 0:
+            margin = max(margin, off[1])
+            is_doubtful = is_doubtful or not _only_moves(makers, off[0])
+    return margin, is_doubtful
+
+
+def _only_moves(makers: Mapping[str, Instruction], value: str) -> bool:
+    """Whether a value holds differences of inputs and constants, and nothing that was computed from them."""
+    left = [value]
+    while left:
+        name = left.pop()
+        made = makers.get(name)
+        if made is None:
+            continue
+        if made.kind not in _MOVING and not (made.kind == "matmul" and not made.fields.get("cut", 0)):
+            return False
+        left.extend(made.inputs)
+    return True
 
 
 def _measured(compiled: Compiled, graph: Graph, samples: Mapping[str, Array]) -> tuple[float, float]:
@@ -267,23 +303,42 @@ def _input(value: Value, box: Box, work: Lowering) -> Input:
     return Input(value.name, value.shape, value.dtype, owner, bits, flat[0], flat[1], low.shape)
 
 
-def _input_bits(terms: Terms, value: Value, box: Box, bits: int) -> int:
-    """More where an input is only compared with thresholds."""
+def _input_bits(terms: Terms, value: Value, box: Box, bits: int, samples: Mapping[str, Array] | None) -> int:
+    """More where an input is only compared with thresholds: as many as the samples need to be on the right sides."""
     if value.dtype != "float64":
         return 0
-    names, is_compared = {value.name}, False
+    names, compared = {value.name}, []
     for term in terms.terms:
         if not names & set(term.inputs):
             continue
         if term.op == "Less":
-            is_compared = True
+            compared.append(term)
         elif term.op in _SELECTING:
             names.add(term.output)
         else:
             return bits
+    if not compared:
+        return bits
     most = max(float(np.abs(box.low).max(initial=0.0)), float(np.abs(box.high).max(initial=0.0)), 1.0)
-    room = 60 - int(np.ceil(np.log2(most))) - 2
-    return max(bits, min(THRESHOLD_FRAC_BITS, room)) if is_compared else bits
+    room = 58 - int(np.ceil(np.log2(most)))
+    if samples is None:
+        return min(THRESHOLD_FRAC_BITS, room)
+    given = samples[value.name]
+    if (given == np.rint(given)).all():
+        return min(WHOLE_FRAC_BITS, room)
+    trace = interpret(terms.graph, {name: array[:_MOST_ROWS] for name, array in samples.items()}, trace=True)
+    pairs = [tuple(trace[name] for name in term.inputs) for term in compared]
+    for tried in range(THRESHOLD_FRAC_BITS, room, 4):
+        if all(_is_same(first, second, tried) for first, second in pairs):
+            return tried
+    return room
+
+
+def _is_same(first: Array, second: Array, bits: int) -> bool:
+    """Whether comparisons come out alike on numbers with so many fractional bits."""
+    with np.errstate(over="ignore"):
+        rounded = (np.rint(np.ldexp(each.astype(np.float64), bits)) for each in (first, second))
+        return bool((np.less(*rounded) == np.less(first, second)).all())
 
 
 def _outputs(graph: Graph) -> list[tuple[str, str, str]]:

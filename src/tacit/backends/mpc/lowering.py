@@ -70,6 +70,8 @@ class Lowering:
         self.weights: dict[str, Weight] = {}
         self.words: dict[str, Words] = {}
         self.publics: dict[str, Words] = {}
+        self.compared: dict[str, tuple[str, float]] = {}
+        """What each comparison reads, and by how much that may be off, where it is no whole number."""
         self._levels: dict[str, int] = {}
         self._fresh = 0
         self.term = Term("", (), "", {}, "")
@@ -77,7 +79,9 @@ class Lowering:
     # What terms read.
 
     def shape(self, name: str) -> Shape:
-        return self.terms.graph.values[name].shape
+        """Of a value of the graph, or of one between the terms of a pattern, which has samples."""
+        known = self.terms.graph.values.get(name)
+        return known.shape if known is not None else (None, *self.values[name].range.low.shape[1:])
 
     def is_constant(self, name: str) -> bool:
         return name in self.terms.constants
@@ -120,6 +124,15 @@ class Lowering:
             Instruction(kind, tuple(inputs), name, {**(more or {}), **fields}, self.term.node, level)
         )
         return Held(name, frac, made, factor, bits)
+
+    def truth(self, kind: str, x: Held) -> Held:
+        """The bits of a comparison with 0. What it gives is right where x is farther from 0 than x may be off."""
+        ends = np.zeros_like(x.range.low), np.ones_like(x.range.low)
+        made = Range(*ends, np.zeros(()))
+        held = self.emit(kind, (x.name,), 0, made, bits=True, width=self.width(x.range, x))
+        off = float(x.range.error.max(initial=0.0)) if x.frac else 0.0
+        self.compared[held.name] = x.name, off
+        return held
 
     def check(self, most: float, frac: int) -> None:
         """Raises ``OverflowsError`` unless numbers of this size can be held, and truncated."""
@@ -225,14 +238,15 @@ class Lowering:
         word = self.weight(scaled, like.frac, name)
         return Held(word, like.frac, Range(ends, ends, lost), like.factor)
 
-    def pair(self, first: str, second: str) -> tuple[Held, Held]:
-        """Both operands in one form, one of them maybe a constant."""
+    def pair(self, first: str, second: str, *, compared: bool = False) -> tuple[Held, Held]:
+        """Both operands in one form, one of them maybe a constant; ``compared``: then a fraction is enough."""
         if self.is_constant(second):
-            x = self.roomy(self.plain(first), second)
+            x = self.plain(first)
+            x = x if compared and x.frac else self.roomy(x, second)
             return x, self.operand(second, x)
         if self.is_constant(first):
-            x = self.roomy(self.plain(second), first)
-            return self.operand(first, x), x
+            x, y = self.pair(second, first, compared=compared)
+            return y, x
         x, y = self.alike(self.plain(first), self.plain(second))
         return x, y
 

@@ -11,6 +11,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tacit.backends.mpc.engine import Bits, Convolution, Engine, Secret
+from tacit.backends.mpc.functions.octaves import evaluate_octaves, octaves
+from tacit.backends.mpc.functions.softmax import softmax
+from tacit.backends.mpc.functions.table import FUNCTIONS
 from tacit.backends.mpc.program import Field
 from tacit.backends.mpc.steps import Steps, Words, together
 
@@ -296,6 +299,47 @@ def _select(engine: Engine[Any, Any], operands: Sequence[Any], fields: Fields) -
     return y + gained
 
 
+def _function(engine: Engine[S, B], operands: Sequence[S], fields: Fields) -> Steps[S]:
+    """Of the table, by name, for arguments between ``low`` and ``high``."""
+    apply = FUNCTIONS[str(fields["name"])].apply
+    result: S = yield from apply(
+        engine, operands[0], f=whole(fields, "f"), low=_real(fields, "low"), high=_real(fields, "high")
+    )
+    return result
+
+
+def _octaves(engine: Engine[S, B], operands: Sequence[S], fields: Fields) -> Steps[S]:
+    """The power of positive numbers, or the logarithm where ``power`` is 0."""
+    table = octaves(
+        _real(fields, "power") or None,
+        unit=2.0 ** -whole(fields, "f"),
+        low=whole(fields, "low"),
+        high=whole(fields, "high"),
+        out=whole(fields, "out"),
+    )
+    result: S = yield from evaluate_octaves(engine, operands[0], table)
+    return result
+
+
+def _softmax(engine: Engine[S, B], operands: Sequence[S], fields: Fields) -> Steps[S]:
+    result: S = yield from softmax(
+        engine,
+        operands[0],
+        whole(fields, "axis"),
+        f=whole(fields, "f"),
+        low=_real(fields, "low"),
+        high=_real(fields, "high"),
+    )
+    return result
+
+
+def _real(fields: Fields, key: str) -> float:
+    value = fields[key]
+    if not isinstance(value, float):
+        raise KeyError(key)
+    return value
+
+
 STEPPED: Mapping[str, Stepped] = {
     "multiply": _multiply,
     "matmul": _matmul,
@@ -314,4 +358,7 @@ STEPPED: Mapping[str, Stepped] = {
     "zero": _zero,
     "to_ring": _to_ring,
     "select": _select,
+    "function": _function,
+    "octaves": _octaves,
+    "softmax": _softmax,
 }

@@ -112,7 +112,8 @@ class Saturation:
 class Program:
     """``error_bound``: largest absolute error of the primary output, ``measured``: on calibration samples, not proven.
 
-    ``publics``: words that the plan itself holds (indices, masks, literals), with their shapes.
+    ``comparison_margin``: the bound holds for samples whose compared numbers are farther from their thresholds than
+    this; 0 where nothing is compared. ``publics``: words that the plan itself holds (indices, masks, literals).
     """
 
     name: str
@@ -125,7 +126,7 @@ class Program:
     saturations: tuple[Saturation, ...] = ()
     error_bound: float = 0.0
     measured: bool = False
-    notes: tuple[str, ...] = ()
+    comparison_margin: float = 0.0
 
     @property
     def openings(self) -> tuple[str, ...]:
@@ -165,7 +166,7 @@ class Program:
             "saturations": [_row(each) for each in self.saturations],
             "error_bound": self.error_bound,
             "measured": self.measured,
-            "notes": list(self.notes),
+            "comparison_margin": self.comparison_margin,
         }
         return cbor2.dumps(body, canonical=True)
 
@@ -200,7 +201,7 @@ class Program:
                 saturations=tuple(_rows(Saturation, body["saturations"])),
                 error_bound=float(body["error_bound"]),
                 measured=bool(body["measured"]),
-                notes=tuple(_text(each) for each in body["notes"]),
+                comparison_margin=float(body["comparison_margin"]),
             )
         except MalformedMessageError:
             raise

@@ -77,19 +77,10 @@ def _less(work: Lowering, term: Term) -> Held:
                 near_name = f"{term.output}~{constant}"
                 work.terms.add_constant(near_name, near, like=constant)
                 first, second = (near_name if name == constant else name for name in (first, second))
-    x, y = work.pair(first, second)
+    x, y = work.pair(first, second, compared=True)
     away = _difference(x.range, y.range)
     apart = work.emit("subtract", (x.name, y.name), x.frac, away, factor=x.factor)
-    return _negative(work, apart)
-
-
-def _negative(work: Lowering, x: Held) -> Held:
-    return work.emit("negative", (x.name,), 0, _truth(x.range), bits=True, width=work.width(x.range, x))
-
-
-def _truth(r: Range) -> Range:
-    """0 or 1; what is compared is discontinuous, so that no error is promised near equality."""
-    return Range(np.zeros_like(r.low), np.ones_like(r.low), np.zeros(()))
+    return work.truth("negative", apart)
 
 
 def _equal(work: Lowering, term: Term) -> Held:
@@ -102,13 +93,12 @@ def _equal(work: Lowering, term: Term) -> Held:
     x, y = work.pair(first, second)
     away = _difference(x.range, y.range)
     apart = work.emit("subtract", (x.name, y.name), x.frac, away, factor=x.factor)
-    width = work.width(away, apart)
     if away.highest <= 0 or away.lowest >= 0:
         if away.highest > 0:
             apart = work.emit("negate", (apart.name,), apart.frac, away.times(-1.0), factor=apart.factor)
-        below = work.emit("negative", (apart.name,), 0, _truth(away), bits=True, width=width)
-        return work.emit("flip", (below.name,), 0, _truth(away), bits=True)
-    return work.emit("zero", (apart.name,), 0, _truth(away), bits=True, width=width)
+        below = work.truth("negative", apart)
+        return work.emit("flip", (below.name,), 0, below.range, bits=True)
+    return work.truth("zero", apart)
 
 
 def _reachable(work: Lowering, term: Term, value: str, constant: str) -> str:
@@ -180,8 +170,7 @@ def _cast(work: Lowering, term: Term) -> Held:
         return work.plain(term.inputs[0])
     if to == "bool":
         x = work.plain(term.inputs[0])
-        width = work.width(x.range, x)
-        is_zero = work.emit("zero", (x.name,), 0, _truth(x.range), bits=True, width=width)
+        is_zero = work.truth("zero", x)
         return work.emit("flip", (is_zero.name,), 0, is_zero.range, bits=True)
     x = work.plain(term.inputs[0])
     if to == "int64" and (x.frac != 0 or x.factor != 1.0):

@@ -153,8 +153,8 @@ def _looked_up(work: Lowering, term: Term, axis: int) -> Held:
     places = work.operand(name, x)
     apart = Range(x.range.low - places.range.high, x.range.high - places.range.low, np.zeros(()))
     away = work.emit("subtract", (x.name, places.name), 0, apart)
-    truth = Range(np.zeros_like(apart.low), np.ones_like(apart.low), np.zeros(()))
-    same = work.emit("zero", (away.name,), 0, truth, bits=True, width=work.width(apart, away))
+    same = work.truth("zero", away)
+    truth = same.range
     ones = work.emit("to_ring", (same.name,), 0, truth)
     flat = f"{term.output}~table"
     work.terms.add_constant(flat, rows.reshape(count, -1), like=table)
