@@ -14,6 +14,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
 
+import comparisons  # noqa: E402
 import failures  # noqa: E402
 import frames  # noqa: E402
 import operations  # noqa: E402
@@ -36,6 +37,9 @@ def files() -> Iterator[tuple[str, str]]:
         yield f"frames/{name}.json", json.dumps({**head, **vector}, indent=1) + "\n"
     head = {"source": "FIPS 197 by another library, and integers", "generated_by": "vectors/shares.py"}
     for name, vector in shares.vectors():
+        yield f"shares/{name}.json", json.dumps({**head, **vector}, indent=1) + "\n"
+    head["generated_by"] = "vectors/comparisons.py"
+    for name, vector in comparisons.vectors():
         yield f"shares/{name}.json", json.dumps({**head, **vector}, indent=1) + "\n"
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from tacit import _native
 
-MODULES = (_native, _native.shares)
+MODULES = (_native, _native.points, _native.shares)
 
 
 def stub(module: ModuleType) -> ast.Module:

@@ -12,6 +12,7 @@ mod keys;
 mod linear;
 mod memory;
 mod parameters;
+mod points;
 mod randomness;
 mod shares;
 mod threads;
@@ -24,7 +25,7 @@ const SECURITY_SOURCE: &str = "ia.cr/2024/463 (Security Guidelines for Implement
      128-bit classical security, uniform ternary secret, discrete Gaussian error of standard deviation 3.19";
 
 /// The public names, in the order that the linter of the Python side wants.
-const PUBLIC: [&str; 14] = [
+const PUBLIC: [&str; 15] = [
     "SECURITY_SOURCE",
     "Ciphertext",
     "EvaluationKeys",
@@ -36,6 +37,7 @@ const PUBLIC: [&str; 14] = [
     "SecretKey",
     "cpu_path",
     "cpu_paths",
+    "points",
     "release_pool",
     "security_table",
     "shares",
@@ -58,6 +60,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(cpu::cpu_paths, module)?)?;
     module.add_function(wrap_pyfunction!(memory::release_pool, module)?)?;
     module.add_function(wrap_pyfunction!(parameters::security_table, module)?)?;
+    points::register(module)?;
     shares::register(module)?;
     module.setattr("__all__", PUBLIC.to_vec())?;
     Ok(())

@@ -1,6 +1,6 @@
 //! Module `tacit._native.shares`: what a party of a protocol on shares modulo `2^64` computes by itself.
 
-mod arrays;
+pub(crate) mod arrays;
 mod bits;
 mod elements;
 mod matrices;
@@ -61,7 +61,7 @@ pub(crate) fn register(parent: &Bound<'_, PyModule>) -> PyResult<()> {
 }
 
 /// The instruction set, as for everything else.
-fn path() -> PyResult<CpuPath> {
+pub(crate) fn path() -> PyResult<CpuPath> {
     let ring = crate::cpu::chosen(None)?;
     CpuPath::from_name(ring.name())
         .filter(|path| path.is_available())
@@ -75,7 +75,7 @@ fn path() -> PyResult<CpuPath> {
 }
 
 /// Runs `work` without the interpreter lock.
-fn detached<T: Send>(
+pub(crate) fn detached<T: Send>(
     py: Python<'_>,
     work: impl FnOnce() -> Result<T, StreamExhaustedError> + Send,
 ) -> PyResult<T> {

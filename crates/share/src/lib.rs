@@ -20,6 +20,7 @@
 pub mod bits;
 mod compiled;
 mod cpu;
+pub mod dcf;
 pub mod gemm;
 pub mod prg;
 pub mod product;

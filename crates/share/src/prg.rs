@@ -19,7 +19,7 @@
 //! use.
 
 #[cfg(target_arch = "x86_64")]
-mod vaes;
+pub(crate) mod vaes;
 
 use std::fmt;
 

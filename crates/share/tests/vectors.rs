@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::Value;
 use tacit_share::gemm::{self, Shape};
 use tacit_share::prg::Stream;
-use tacit_share::{CpuPath, bits, trunc};
+use tacit_share::{CpuPath, bits, dcf, trunc};
 
 fn bytes(value: &Value) -> Vec<u8> {
     let text = value.as_str().unwrap();
@@ -74,6 +74,43 @@ fn truncate(path: CpuPath, vector: &Value) {
     assert_eq!(out, words(&vector["quotient"]));
 }
 
+fn compare(path: CpuPath, vector: &Value) {
+    let batch = dcf::Batch {
+        bits: size(&vector["bits"]) as u32,
+        prg_key: bytes(&vector["prg_key"]).try_into().unwrap(),
+    };
+    let inputs = &vector["inputs"];
+    let roots = [words(&inputs["roots0"]), words(&inputs["roots1"])];
+    let (alpha, flips) = (words(&inputs["alpha"]), words(&inputs["flips"]));
+    let mut keys = vec![0; words(&vector["keys"]).len()];
+    dcf::generate(
+        path,
+        &batch,
+        [&roots[0], &roots[1]],
+        &alpha,
+        &flips,
+        &mut keys,
+    );
+    assert_eq!(keys, words(&vector["keys"]));
+    for evaluation in vector["evaluations"].as_array().unwrap() {
+        let mut keys = keys.clone();
+        if let [row, bit] = &evaluation["damage"].as_array().unwrap()[..] {
+            // This bit of the block of that row, in each key.
+            let (row, bit, n) = (size(row), size(bit), alpha.len());
+            for block in keys[2 * n * row..][..2 * n].chunks_mut(2) {
+                block[bit / 64] ^= 1 << (bit % 64);
+            }
+        }
+        let points = words(&evaluation["points"]);
+        for (second, expected) in [(false, "output0"), (true, "output1")] {
+            let mut out = vec![0; points.len().div_ceil(64)];
+            let roots = &roots[usize::from(second)];
+            dcf::evaluate(path, &batch, second, roots, &keys, &points, &mut out);
+            assert_eq!(out, words(&evaluation[expected]));
+        }
+    }
+}
+
 #[test]
 fn every_vector() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../vectors/shares");
@@ -87,6 +124,7 @@ fn every_vector() {
         let vector: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
         let (name, expect) = (file.display(), vector["expect"].as_str().unwrap());
         let operation = match vector["operation"].as_str().unwrap() {
+            "compare" => compare,
             "stream" => stream,
             "product" => product,
             "planes" => planes,

@@ -15,7 +15,7 @@ from typing import ClassVar, Never, SupportsFloat, final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tacit._native import shares
+from tacit._native import points, shares
 
 __all__ = [
     "SECURITY_SOURCE",
@@ -29,6 +29,7 @@ __all__ = [
     "SecretKey",
     "cpu_path",
     "cpu_paths",
+    "points",
     "release_pool",
     "security_table",
     "shares",

@@ -15,7 +15,7 @@ const LANES: usize = 8;
 const TOGETHER: usize = 8;
 
 /// The eleven round keys.
-pub(super) struct RoundKeys([[u8; 16]; 11]);
+pub(crate) struct RoundKeys([[u8; 16]; 11]);
 
 impl Drop for RoundKeys {
     fn drop(&mut self) {
@@ -25,11 +25,21 @@ impl Drop for RoundKeys {
 
 impl RoundKeys {
     /// Of a key; the caller made sure that this CPU can run the AVX-512 path, which has AES.
-    pub(super) fn new(key: &[u8; 16]) -> Box<Self> {
+    pub(crate) fn new(key: &[u8; 16]) -> Box<Self> {
         let mut keys = Box::new(Self([[0; 16]; 11]));
         // SAFETY: the caller made sure of the instructions.
         unsafe { expand(key, &mut keys.0) };
         keys
+    }
+
+    /// Each key in all four lanes.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub(crate) fn wide(&self) -> [V; 11] {
+        self.0.map(|key| {
+            // SAFETY: a reference to 16 bytes is read.
+            _mm512_broadcast_i32x4(unsafe { _mm_loadu_si128(key.as_ptr().cast()) })
+        })
     }
 }
 
@@ -74,11 +84,7 @@ pub(super) fn apply(keys: &RoundKeys, nonce: u64, first: u64, how: Use, out: &mu
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,aes,vaes")]
 fn stream(keys: &RoundKeys, nonce: u64, first: u64, out: &mut [u64], merge: impl Fn(V, V) -> V) {
-    let mut round_keys = [_mm512_setzero_si512(); 11];
-    for (wide, key) in round_keys.iter_mut().zip(&keys.0) {
-        // SAFETY: a reference to 16 bytes is read.
-        *wide = _mm512_broadcast_i32x4(unsafe { _mm_loadu_si128(key.as_ptr().cast()) });
-    }
+    let round_keys = keys.wide();
     let (nonce, first) = (nonce as i64, first as i64);
     let mut counters = _mm512_set_epi64(
         nonce,
@@ -119,9 +125,10 @@ fn stream(keys: &RoundKeys, nonce: u64, first: u64, out: &mut [u64], merge: impl
     }
 }
 
+/// Each 128-bit lane encrypted under the round keys as `RoundKeys::wide` gives them.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,aes,vaes")]
-fn encrypt<const N: usize>(keys: &[V; 11], blocks: [V; N]) -> [V; N] {
+pub(crate) fn encrypt<const N: usize>(keys: &[V; 11], blocks: [V; N]) -> [V; N] {
     let mut blocks = blocks;
     for block in &mut blocks {
         *block = _mm512_xor_si512(*block, keys[0]);

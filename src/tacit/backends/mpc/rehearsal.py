@@ -23,21 +23,28 @@ __all__ = ["Free", "Plain", "PlainBits", "Price", "Prices", "Rehearsal", "Work",
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Plain(Secret):
+    """``known``: the bits of which the protocol that is rehearsed has the masked form (`Prices.masked`)."""
+
     words: Words
+    known: int = 64
 
     @property
     def shape(self) -> tuple[int, ...]:
         return self.words.shape
 
     def local(self, linear: Callable[..., Words], *others: Self) -> Self:
-        return type(self)(np.asarray(linear(self.words, *(other.words for other in others))))
+        words = np.asarray(linear(self.words, *(other.words for other in others)))
+        return type(self)(words, min(self.known, *(other.known for other in others), 64))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class PlainBits(Bits):
+    """``opened``: whether the protocol that is rehearsed has the masked form."""
+
     bits: np.ndarray[Any, np.dtype[np.bool_]]
+    opened: bool = True
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -49,9 +56,21 @@ Price = Sequence[tuple[int, ...]]
 
 
 class Prices(abc.ABC):
-    """What the primitives of a protocol cost. ``n``: elements of the result."""
+    """What the primitives of a protocol cost. ``n``: elements of the result.
+
+    ``masked``: the protocol works on masked words. A result that has no masked form, or not of all its bits, is opened
+    under a mask the first time that a primitive needs more of it: with that primitive's first round, but for products
+    in a round before. The prices are then those for operands that are masked; `opening` is what comes on top.
+    ``ahead``: the parties of `Tally.ahead`.
+    """
 
     parties: int
+    masked: bool = False
+    ahead: frozenset[int] = frozenset()
+
+    def opening(self, words: int) -> tuple[int, ...]:
+        """The bits that each party sends where so many words are opened under masks."""
+        return (0,) * self.parties
 
     @abc.abstractmethod
     def share(self, owner: int, n: int) -> Price: ...
@@ -146,16 +165,16 @@ class Rehearsal(Engine[Plain, PlainBits]):
         return Plain(np.asarray(words, dtype=np.uint64))
 
     def add_public(self, x: Plain, words: Words) -> Plain:
-        return Plain(x.words + words)
+        return Plain(x.words + words, x.known)
 
     def xor(self, a: PlainBits, b: PlainBits) -> PlainBits:
-        return PlainBits(a.bits ^ b.bits)
+        return PlainBits(a.bits ^ b.bits, a.opened and b.opened)
 
     def flip(self, a: PlainBits) -> PlainBits:
-        return PlainBits(~a.bits)
+        return PlainBits(~a.bits, a.opened)
 
     def reshape_bits(self, a: PlainBits, shape: tuple[int, ...]) -> PlainBits:
-        return PlainBits(a.bits.reshape(shape))
+        return PlainBits(a.bits.reshape(shape), a.opened)
 
     def share(self, owner: int, words: Words | None, shape: tuple[int, ...]) -> Steps[Plain]:
         if words is None:
@@ -172,6 +191,7 @@ class Rehearsal(Engine[Plain, PlainBits]):
         words = x.words * y.words
         self._check(lambda: x.words.view(np.int64).astype(float) * y.words.view(np.int64), cut)
         self.work.elements += words.size
+        yield from self._settle(x, y)
         yield from _pay(self.prices.multiply(words.size, cut))
         return self._cut(words, cut)
 
@@ -179,17 +199,19 @@ class Rehearsal(Engine[Plain, PlainBits]):
         words = _matmul_words(x.words, y.words)
         self._check(lambda: _real(x) @ _real(y), cut)
         self.work.products += words.size * x.shape[-1]
+        yield from self._settle(x, y)
         yield from _pay(self.prices.matmul(words.size, cut))
         return self._cut(words, cut)
 
     def convolve(self, x: Plain, kernel: Plain, placement: Convolution, *, cut: int = 0) -> Steps[Plain]:
         words = convolve_words(x.words, kernel.words, placement)
         self.work.products += words.size * kernel.size // kernel.shape[0]
+        yield from self._settle(x, kernel)
         yield from _pay(self.prices.convolve(words.size, cut))
         return self._cut(words, cut)
 
     def truncate(self, x: Plain, cut: int) -> Steps[Plain]:
-        yield from _pay(self.prices.truncate(x.size, cut))
+        yield from self._open([x], (), self.prices.truncate(x.size, cut))
         self.work.elements += x.size
         return self._cut(x.words, cut)
 
@@ -197,31 +219,35 @@ class Rehearsal(Engine[Plain, PlainBits]):
         """Beyond 2^62, a random word: whoever does not drop it is found out."""
         words = x.words * y.words
         self.work.elements += words.size
+        yield from self._settle(x, y)
         yield from _pay(self.prices.multiply(words.size, cut))
         beyond = np.abs(_real(x) * _real(y)) > 2.0**SLACK_BITS if cut else np.zeros(words.shape, bool)
         kept = self._cut(np.where(beyond, np.uint64(0), words), cut)
-        return Plain(np.where(beyond, self.random.integers(0, 1 << 64, words.shape, np.uint64), kept.words))
+        found = np.where(beyond, self.random.integers(0, 1 << 64, words.shape, np.uint64), kept.words)
+        return Plain(found, kept.known)
 
     def negative(self, x: Plain, width: int) -> Steps[PlainBits]:
         self._check_width(x, width)
         self.work.compared_bits += x.size * width
-        yield from _pay(self.prices.negative(x.size, width))
-        return PlainBits(x.words.view(np.int64) < 0)
+        yield from self._open([x], (), self.prices.negative(x.size, width), need=width)
+        return PlainBits(x.words.view(np.int64) < 0, not self.prices.masked)
 
     def both(self, a: PlainBits, b: PlainBits) -> Steps[PlainBits]:
-        yield from _pay(self.prices.both(a.size))
-        return PlainBits(a.bits & b.bits)
+        yield from self._open((), [a, b], self.prices.both(a.size))
+        return PlainBits(a.bits & b.bits, not self.prices.masked)
 
     def select(self, a: PlainBits, x: Plain) -> Steps[Plain]:
-        yield from _pay(self.prices.select(x.size))
+        yield from self._open([x], [a], self.prices.select(x.size))
         self.work.elements += x.size
-        return Plain(x.words * a.bits)
+        return Plain(x.words * a.bits, self._shared)
 
     def to_ring(self, a: PlainBits) -> Steps[Plain]:
-        yield from _pay(self.prices.to_ring(a.size))
-        return Plain(a.bits.astype(np.uint64))
+        yield from self._open((), [a], self.prices.to_ring(a.size))
+        return Plain(a.bits.astype(np.uint64), self._shared)
 
     def rectify(self, x: Plain, width: int) -> Steps[Plain]:
+        if self.prices.masked:
+            return (yield from super().rectify(x, width))
         self._check_width(x, width)
         self.work.compared_bits += x.size * width
         yield from _pay(self.prices.rectify(x.size, width))
@@ -237,7 +263,32 @@ class Rehearsal(Engine[Plain, PlainBits]):
             )
         rest = words & np.uint64((1 << cut) - 1)
         up = self.random.integers(0, 1 << cut, words.shape, dtype=np.uint64) < rest
-        return Plain(((signed >> cut) + up).view(np.uint64))
+        return Plain(((signed >> cut) + up).view(np.uint64), 64 - cut if self.prices.masked else 64)
+
+    @property
+    def _shared(self) -> int:
+        """Bits known in masked form of a result that comes as shares."""
+        return 0 if self.prices.masked else 64
+
+    def _settle(self, *secrets: Plain) -> Steps[None]:
+        if any(x.known < 64 for x in secrets):
+            yield from self._open(secrets, (), [(0,) * self.parties])
+
+    def _open(
+        self, secrets: Sequence[Plain], bits: Sequence[PlainBits], price: Price, *, need: int = 64
+    ) -> Steps[None]:
+        """Pays, and opens with the first round the masked forms that are missing."""
+        lacking = {id(x): x for x in secrets if x.known < need}
+        closed = {id(a): a for a in bits if not a.opened}
+        if lacking or closed:
+            words = sum(x.size for x in lacking.values()) + sum(-(-a.size // 64) for a in closed.values())
+            added = self.prices.opening(words)
+            price = [tuple(a + b for a, b in zip(added, price[0], strict=True)), *price[1:]]
+        yield from _pay(price)
+        for x in lacking.values():
+            x.known = 64
+        for a in closed.values():
+            a.opened = True
 
     @staticmethod
     def _check(real: Callable[[], Any], cut: int) -> None:

@@ -1,8 +1,9 @@
 """Steps of a protocol as generators: they yield what a round sends and awaits, and are sent what arrived.
 
-A step knows nothing of the network. Whoever runs it, `lockstep` for all parties in one process or `drive` for one party
-over a channel, moves the words. Steps that do not wait for each other run side by side and share rounds: `together`.
-All parties run the same steps in the same order, and each yields equally many rounds, also where it has nothing to say.
+A step knows nothing of the network. Whoever runs it, `lockstep` for all parties in one process or `drive` for
+one party over a channel, moves the words. Steps that do not wait for each other run side by side and share
+rounds: `together`. All parties run the same steps in the same order, and each yields equally many rounds,
+also where it has nothing to say.
 """
 
 from __future__ import annotations
@@ -45,15 +46,20 @@ Steps: TypeAlias = Generator[Round, Inbox, T]
 
 @dataclass(slots=True)
 class Tally:
-    """Rounds in which anybody sent anything, and bits that each party sent."""
+    """Rounds in which anybody sent anything, and bits that each party sent.
+
+    ``ahead``: parties that never wait for a message, so that what they send is there before it is needed; a
+    round in which nobody else sends takes no time and is not counted.
+    """
 
     rounds: int = 0
     bits: list[int] = field(default_factory=list)
+    ahead: frozenset[int] = frozenset()
 
     def add(self, bits: Sequence[int]) -> None:
         if not any(bits):
             return
-        self.rounds += 1
+        self.rounds += any(sent for party, sent in enumerate(bits) if party not in self.ahead)
         self.bits = [a + b for a, b in zip(self.bits or [0] * len(bits), bits, strict=True)]
 
 
