@@ -29,14 +29,16 @@ from pathlib import Path
 import numpy as np
 from measurement import RESULTS, Row, machine, show
 from mpc_mesh import NETWORKS, Network, network
-from mpc_systems import SPU_NAMES, Spu, System, Tacit, compile_for_spu, find_spu
-from mpc_tasks import LONG, TASKS, Problem, problem
+from mpc_systems import SPU_NAMES, Accuracy, Spu, System, Tacit, compile_for_spu, find_spu
+from mpc_tasks import HEAVY, LONG, TASKS, Problem, problem
 from partner import PartnerError, take_turns
 
 from tacit._native import cpu_path
 from tacit.errors import TacitError
 
 PROTOCOLS = ("replicated3", "dealer2")
+ACCURACY_LOSS = 0.003
+"""What the accuracy may be below that in the clear."""
 QUICK_S, FULL_S = 1.0, 6.0
 """What each system computes for each task, at least one run."""
 
@@ -62,7 +64,9 @@ class Peers:
                 peers.absent.append((name, f"its processes do not start: {error}"))
         return peers
 
-    def load(self, folder: Path, task: Problem) -> tuple[list[Spu], list[tuple[str, str]]]:
+    def load(
+        self, folder: Path, task: Problem, *, tuned_only: bool
+    ) -> tuple[list[Spu], list[tuple[str, str]]]:
         """The sessions that hold the problem, and who is absent and why. One that fails is not asked again."""
         ready: list[Spu] = []
         absent = list(self.absent)
@@ -73,6 +77,9 @@ class Peers:
         except (PartnerError, OSError) as error:
             return ready, absent + [(spu.name, str(error)) for spu in self.sessions]
         for spu in list(self.sessions):
+            if tuned_only and not spu.is_tuned:
+                absent.append((spu.name, "takes minutes; only as tuned"))
+                continue
             try:
                 spu.load(folder)
                 ready.append(spu)
@@ -89,7 +96,13 @@ class Peers:
 
 
 def rows(
-    name: str, protocols: Sequence[str], where: Network, peers: Peers, *, budget_s: float
+    name: str,
+    protocols: Sequence[str],
+    where: Network,
+    peers: Peers,
+    *,
+    budget_s: float,
+    labelled: int = 0,
 ) -> Iterator[Row]:
     """The rows of one task: Tacit's protocols, then the peers."""
     shapes = {protocol: f"{protocol} {where.name}" for protocol in protocols}
@@ -102,12 +115,14 @@ def rows(
         running: dict[str, System] = {}
         for protocol, shape in shapes.items():
             try:
-                running[shape] = Tacit(protocol, where, task)
-            except (TacitError, PartnerError, ImportError) as error:
+                tacit = Tacit(protocol, where, task)
+                stack.callback(tacit.close)
+                tacit.run(1)
+            except (TacitError, ImportError) as error:
                 yield Row(task=name, shape=shape, system="tacit", note=f"absent: {error}")
                 continue
-            stack.callback(running[shape].close)
-        ready, absent = peers.load(Path(folder), task)
+            running[shape] = tacit
+        ready, absent = peers.load(Path(folder), task, tuned_only=name in HEAVY)
         running |= {spu.name: spu for spu in ready}
         if running:
             calls = {key: system.run for key, system in running.items()}
@@ -122,6 +137,7 @@ def rows(
                     task,
                     times[key],
                     peer and (peer.name, times[peer.name]),
+                    labelled,
                 )
         for peer_name, reason in absent:
             yield Row(task=name, shape=where.name, system=peer_name, note=f"absent: {reason}")
@@ -134,13 +150,19 @@ def _measured(
     task: Problem,
     times: Sequence[float],
     peer: tuple[str, Sequence[float]] | None,
+    rows: int,
 ) -> Row:
-    """The row of one system, with its output checked."""
+    """The row of one system, with its output checked; with ``rows``, the answers to so many labelled samples too."""
     answer, expected = system.answer(), task.clear
-    error = float(np.abs(answer.reshape(expected.shape) - expected).max())
-    tolerance = system.tolerance or task.tolerance
     cost = system.cost()
+    error = float(np.abs(answer.reshape(expected.shape) - expected).max())
     seconds = statistics.median(times)
+    found = None
+    if rows and task.labels is not None and isinstance(system, Tacit):
+        found = system.accuracy(task, rows)
+        error = max(error, found.error)
+    promised = task.tolerance if system.tolerance is None else system.tolerance
+    differing = [f"labels of {found.differing} rows differ"] if found else []
     return Row(
         task=name,
         shape=shape,
@@ -148,17 +170,24 @@ def _measured(
         seconds=seconds,
         fastest=min(times),
         n=len(times),
-        correct=error <= tolerance,
+        correct=error <= promised and (found is None or _near(found)),
         max_error=error,
-        promised_error=tolerance,
-        checked=len(expected),
+        promised_error=promised,
+        checked=found.rows if found else len(expected),
+        accuracy=found.protected if found else None,
+        accuracy_clear=found.clear if found else None,
         sent_bytes=cost.sent_bytes,
         rounds=cost.rounds,
         rss_bytes=cost.rss_bytes,
         ratio_to_peer=statistics.median(peer[1]) / seconds if peer else None,
         peer=peer[0] if peer else None,
-        note="; ".join(part for part in (task.note, system.note) if part) or None,
+        note="; ".join(part for part in (task.note, system.note, *differing) if part) or None,
     )
+
+
+def _near(found: Accuracy) -> bool:
+    """Within 0.3 points of clear, or one row."""
+    return found.clear - found.protected <= max(ACCURACY_LOSS, 1 / found.rows) + 1e-12
 
 
 def _named(names: Sequence[str] | None, *, quick: bool) -> Mapping[str, bool]:
@@ -182,6 +211,9 @@ def main() -> int:
     parser.add_argument(
         "--peers", action=argparse.BooleanOptionalAction, default=True, help="run the peers too"
     )
+    parser.add_argument(
+        "--accuracy", type=int, default=0, metavar="ROWS", help="also answer so many labelled samples"
+    )
     parser.add_argument("--save", action="store_true", help="append the rows to benches/results/")
     options = parser.parse_args()
     facts = machine() | {"cpu_path": cpu_path(), "quick": options.quick}
@@ -204,7 +236,14 @@ def main() -> int:
                     tell(Row(task=name, shape=where.name, system="tacit", note=note))
                     continue
                 budget_s = QUICK_S if options.quick else FULL_S
-                for row in rows(name, options.protocol or PROTOCOLS, where, peers, budget_s=budget_s):
+                for row in rows(
+                    name,
+                    options.protocol or PROTOCOLS,
+                    where,
+                    peers,
+                    budget_s=budget_s,
+                    labelled=options.accuracy,
+                ):
                     tell(row)
     except PartnerError as error:
         for name in _named(options.task, quick=options.quick):

@@ -38,8 +38,8 @@ class Timed:
         return name
 
     def prepare(self, parts: Mapping[str, list[Words]], shapes: Mapping[str, tuple[int, ...]]) -> Steps[None]:
-        """Takes this party's shares of weights and inputs."""
-        self.secrets = {name: self.engine.adopt(arrays, shapes[name]) for name, arrays in parts.items()}
+        """Takes this party's shares of weights and inputs; inputs may come again."""
+        self.secrets |= {name: self.engine.adopt(arrays, shapes[name]) for name, arrays in parts.items()}
         yield from ()
 
     def run(self, arrays: list[Words], *, repeats: int) -> Steps[list[Words]]:

@@ -20,15 +20,17 @@ from partner import PartnerError
 from tacit.backends.mpc.compile import Compiled, compile_program
 from tacit.backends.mpc.executor import decode_output, encode_inputs
 from tacit.backends.mpc.steps import Words
+from tacit.ir.interpret import interpret
 from tacit.runtime.local import Parties
 
-__all__ = ["FRACTION_BITS", "Cost", "Spu", "System", "Tacit", "compile_for_spu", "find_spu"]
+__all__ = ["FRACTION_BITS", "Accuracy", "Cost", "Spu", "System", "Tacit", "compile_for_spu", "find_spu"]
 
 Array = NDArray[np.float64]
 
 HERE = Path(__file__).resolve().parent
 FRACTION_BITS = 18
 """Of primitives, as SPU has them."""
+ACCURACY_BATCH = 10
 PATIENCE_S = 900.0
 SPU_NAMES: Mapping[str, Mapping[str, str]] = {"spu": {"OMP_THREAD_LIMIT": "1"}, "spu-as-installed": {}}
 
@@ -40,6 +42,17 @@ class Cost:
     sent_bytes: int
     rounds: int
     rss_bytes: int
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Of ``rows`` answers: the largest error, the right labels beside those in the clear, labels that differ."""
+
+    rows: int
+    error: float
+    protected: float
+    clear: float
+    differing: int
 
 
 class System(Protocol):
@@ -96,6 +109,27 @@ class Tacit:
         )
         self.parties.prepare(words)
 
+    def accuracy(self, task: Problem, rows: int) -> Accuracy:
+        """Answers to the first samples of a task with labels, beside the clear ones."""
+        if task.samples is None or task.labels is None:
+            raise ValueError("the task has no labels")
+        program, (name,) = compiled_network(task).program, task.inputs
+        found, clear = [], []
+        samples = task.samples[:rows]
+        for start in range(0, len(samples), ACCURACY_BATCH):
+            batch = samples[start : start + ACCURACY_BATCH]
+            self.parties.prepare(encode_inputs(program, {name: batch}))
+            found.append(self._decode(self.parties.predict({})))
+            clear.append(interpret(task.graph, batch)[task.graph.primary])
+        got, expected, labels = np.concatenate(found), np.concatenate(clear), task.labels[:rows]
+        return Accuracy(
+            rows=len(got),
+            error=float(np.abs(got - expected).max()),
+            protected=float((got.argmax(axis=1) == labels).mean()),
+            clear=float((expected.argmax(axis=1) == labels).mean()),
+            differing=int((got.argmax(axis=1) != expected.argmax(axis=1)).sum()),
+        )
+
     def run(self, repeats: int) -> list[float]:
         told = [found[0].view(np.float64) for found in self.parties.call("run", repeats=repeats)]
         return [float(each) for each in np.max(told, axis=0)]
@@ -133,7 +167,7 @@ class Spu:
             self._mesh.close()
             raise
         self.name, self.note, self.tolerance = name, "FM64, 18 fraction bits, without TLS", None
-        self._joined = False
+        self._joined, self.is_tuned = False, bool(SPU_NAMES[name])
 
     def load(self, folder: Path) -> None:
         """Takes its shares of what `compile_for_spu` made. The first run tells its bytes and warms up."""

@@ -19,7 +19,7 @@ from tacit.backends.mpc.ranges import Box
 from tacit.ir.graph import Graph
 from tacit.ir.interpret import interpret
 
-__all__ = ["LONG", "TASKS", "Problem", "problem", "write_problem"]
+__all__ = ["HEAVY", "LONG", "TASKS", "Problem", "problem", "write_problem"]
 
 Array = NDArray[np.float64]
 
@@ -171,6 +171,10 @@ TASKS: Mapping[str, Callable[[], Problem]] = {
 }
 LONG = frozenset({"lenet-b128", "resnet20", "mobilenetv2", "resnet50", "minilm"})
 """Not in a quick run of everything."""
+
+
+HEAVY = LONG - {"resnet20"}
+"""Of which peers run for tens of seconds."""
 
 
 def problem(name: str) -> Problem:
