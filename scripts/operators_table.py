@@ -2,7 +2,8 @@
 
 Run `PYTHONPATH=src:. python scripts/operators_table.py > docs/reference/operators.md`;
 tests/conformance/test_operators.py fails when the page is not current. How `ckks` runs an operator is found by
-compiling the models of tests/conformance/operators.py, which the tests also run encrypted.
+compiling the models of tests/conformance/operators.py, which the tests also run encrypted; how `mpc` does, by compiling
+the same models for parties, which the tests also rehearse.
 """
 
 import textwrap
@@ -15,6 +16,7 @@ from tacit.ir.ops import MAX_OPS, OPS
 from tacit.ir.signature import Op
 from tests.conformance.operators import survey
 from tests.conformance.probes import FOLDED, NAMES_ONLY, PROBES
+from tests.conformance.shared import way
 
 __all__ = ["page"]
 
@@ -36,6 +38,9 @@ Under `ckks`, between two dense layers and as the end of a model:
 | comparison | trees: exactly, by digits of codes; the largest of a window: by polynomials for \\|t\\|, in rounds |
 | owner | the owner computes it after decryption, because it holds no secret of the provider |
 | no | refused, by the name of the node; other attributes and other neighbours may run |
+
+Under `mpc` an operator runs on shares (*yes*: with a proven bound; *measured*: with one that is measured on
+calibration data), or is refused by the name of its node (*no*); other attributes may run.
 
 Rules for all operators: the first dimension may be the batch, no other may be open, and nothing may mix samples;
 numbers of any width become float64 or int64; shapes, axes, indices and pads are constant, also when a chain of
@@ -65,13 +70,15 @@ the metadata of the graph name the step under `float32`."""
 
 def _rules(domain: str) -> str:
     rows = [
-        "| operator | since opset | becomes | `clear` | `ckks` between layers | `ckks` at the end | restrictions |",
-        "|---|---|---|---|---|---|---|",
+        "| operator | since opset | becomes | `clear` | `ckks` between layers | `ckks` at the end | `mpc` "
+        "| restrictions |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for key, rule in sorted(item for item in RULES.items() if item[0][0] == domain):
         inside, at_end = _ways(key)
         rows.append(
-            f"| `{rule.op}` | {rule.since} | {_becomes(rule)} | yes | {inside} | {at_end} | {rule.note} |"
+            f"| `{rule.op}` | {rule.since} | {_becomes(rule)} | yes | {inside} | {at_end} | {_among(key)} "
+            f"| {rule.note} |"
         )
     return "\n".join(rows)
 
@@ -89,6 +96,15 @@ def _ways(key: tuple[str, str]) -> tuple[str, str]:
         _cell([(note, finding.inside) for note, finding in found]),
         _cell([(note, finding.at_end) for note, finding in found]),
     )
+
+
+def _among(key: tuple[str, str]) -> str:
+    """How `mpc` runs an operator, for every kind of operands that was probed."""
+    if key[1] in FOLDED:
+        return "folded"
+    if key[1] in NAMES_ONLY:
+        return "at the end"
+    return _cell([(probe.note, way(i)) for i, probe in enumerate(PROBES) if probe.key == key])
 
 
 def _cell(found: list[tuple[str, str]]) -> str:

@@ -17,7 +17,8 @@ from tacit.backends.ckks.machine import Machine
 from tacit.backends.ckks.owner import Owner
 from tacit.backends.ckks.public import PublicPlan
 from tacit.backends.ckks.simulation import Simulation
-from tacit.errors import InternalError, UsageError
+from tacit.backends.mpc.backend import MpcCompiled
+from tacit.errors import InternalError, InvalidParameterError, UsageError
 from tacit.ir.graph import Graph
 from tacit.ir.interpret import interpret
 from tacit.planner.choose import survey
@@ -33,6 +34,7 @@ from tacit.roles.arguments import (
 from tacit.roles.compilation import CHECKED_SAMPLES, PROTECTIONS, backend_of, compile_model, load, tried
 from tacit.roles.machine import Progress, calibrate
 from tacit.roles.provider import Provider
+from tacit.roles.shared_model import SharedModel, tried_on_shares
 
 __all__ = [
     "Answer",
@@ -98,7 +100,10 @@ def protect(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Private:
-    """Both roles on this machine, with real cryptography between them.
+    """Every role on this machine, with real cryptography between them.
+
+    ``protection``: ``ckks`` runs owner and provider in this process, ``mpc`` three parties in processes of their own,
+    ``mpc:dealer2`` two parties and a dealer.
 
     ``batch``: samples that a request should carry: 1 asks for the fastest single answer, many for throughput.
     ``max_error``: largest absolute error of the primary output; ``None`` takes what the plan can promise.
@@ -119,6 +124,19 @@ def protect(
     if compiled is None:
         report("ready", 1.0)
         return Private(graph, plan, owner=None, provider=None)
+    if isinstance(compiled, MpcCompiled):
+        report("start the parties", 0.4)
+        shared = SharedModel(graph, plan, compiled)
+        try:
+            report("check the plan", 0.8)
+            data = checked_calibration(graph, calibration)
+            if count and data is not None:
+                plan = tried_on_shares(shared, graph, data, count)
+        except BaseException:
+            shared.close()
+            raise
+        report("ready", 1.0)
+        return Private(graph, plan, owner=None, provider=None, shared=shared, progress=progress)
     report("encode the model", 0.4)
     provider = Provider(compiled, threads=checked_threads(threads), plan=plan)
     report("make keys", 0.6)
@@ -152,16 +170,17 @@ def simulate(
     report("plan", 0.0)
     graph = load(model)
     plan, compiled = compile_model(graph, "ckks", calibration, batch, max_error, threads, measured=measured)
-    if compiled is None:
+    if not isinstance(compiled, Compiled):
         raise InternalError("a plan under `ckks` was not compiled")
     private = Private(graph, plan, owner=None, provider=None, compiled=compiled, progress=progress)
     return private.predict(X, compare=compare, strict=strict, simulate=True)
 
 
 class Private:
-    """A protected model with every role in this process. ``owner`` and ``provider`` exchange bytes only.
+    """A protected model with every role on this machine. ``owner`` and ``provider`` exchange bytes only.
 
-    ``owner`` and ``provider`` are ``None`` under ``clear``, which protects nothing.
+    ``owner`` and ``provider`` are ``None`` under ``clear``, which protects nothing, and under ``mpc``, where ``shared``
+    is the model among its parties.
     """
 
     def __init__(
@@ -172,6 +191,7 @@ class Private:
         owner: Owner | None,
         provider: Provider | None,
         compiled: Compiled | None = None,
+        shared: SharedModel | None = None,
         progress: Progress | None = None,
     ) -> None:
         self._compiled = compiled
@@ -180,6 +200,7 @@ class Private:
         self.plan = plan
         self.owner = owner
         self.provider = provider
+        self.shared = shared
         self._graph = graph
 
     def __repr__(self) -> str:
@@ -194,7 +215,10 @@ class Private:
         self.close()
 
     def close(self) -> None:
-        """Forgets keys and model; a second call does nothing."""
+        """Forgets keys and model, and ends the processes of parties; a second call does nothing."""
+        if self.shared is not None:
+            self.shared.close()
+        self.shared = None
         self.owner = None
         self.provider = None
         self._compiled = None
@@ -212,10 +236,17 @@ class Private:
         that encryption adds, fast enough for whole data sets; the report says so.
 
         Raises ``DataError`` for NaN, ``ShapeError`` for another shape, ``DataRangeError`` for samples outside the
-        calibrated region, and ``PrecisionError`` when a result fails its check; then no number is returned.
+        calibrated region, ``PeerError`` when a party fails, and ``PrecisionError`` when a result fails its check; then
+        no number is returned.
         """
         if self.plan.protection == "clear":
             return self.clear(X)
+        if self.shared is not None:
+            if simulate:
+                raise InvalidParameterError("`simulate` is for `ckks`: nothing is encrypted with noise here")
+            return self._compared(
+                self.shared.predict(X, lambda done: self._progress("predict", done)), X, compare
+            )
         if simulate:
             return self._simulate(X, compare=compare, strict=strict)
         if self.owner is None or self.provider is None:
@@ -272,6 +303,10 @@ class Private:
         answer = self._simulation.predict(
             X, strict=strict, progress=lambda done: self._progress("simulate", done)
         )
+        return self._compared(answer, X, compare)
+
+    def _compared(self, answer: Answer, X: npt.ArrayLike, compare: bool) -> Answer:
+        """The answer, with its largest difference to the clear one in the report where that was asked for."""
         if compare:
             difference = np.abs(np.asarray(answer) - np.asarray(self.clear(X)))[answer.within_bound]
             answer.report = replace(

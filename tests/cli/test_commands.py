@@ -63,7 +63,7 @@ def test_explain_prints_the_price_list(run: Tacit) -> None:
     assert "clear" in text
     assert "ckks" in text
     listed = json.loads(run(*words, "--json").out)
-    assert {plan["protection"] for plan in listed["plans"]} == {"clear", "ckks"}
+    assert {plan["protection"] for plan in listed["plans"]} == {"clear", "ckks", "mpc"}
     assert listed["refusals"] == []
     assert run("explain", "model.onnx").status == 0
 
@@ -334,9 +334,12 @@ def test_about_measures_the_machine_when_asked(
     few = calibration.POINTS[:1]
     whole = calibration.measure
     monkeypatch.setattr(calibration, "measure", lambda **options: whole(points=few, **options))
+    monkeypatch.setattr("tacit.roles.machine.JOB_S", 0.0)
     after = json.loads(run("about", "--calibrate", "--json").out)["predictions"]
     assert after["note"] == ""
     assert after["machine"].startswith(calibration.cpu_name())
     assert pathlib.Path(after["file"]).is_relative_to(tmp_path)
+    assert after["parties"]["note"] == ""
+    assert set(after["parties"]["measured"]["rates"]) == {"replicated3", "dealer2"}
     assert "measured 2" in run("about").out
     assert "was not measured" not in run("explain", "model.onnx", "--calibration", "known.csv").out

@@ -17,6 +17,7 @@ from tacit.roles.compilation import PROTECTIONS
 from tests.conformance.operators import check, data_of, model_of, survey
 from tests.conformance.probes import FOLDED, NAMES_ONLY, PROBES
 from tests.conformance.promise import broken
+from tests.conformance.shared import rehearsed
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = [f"{probe.op} {probe.note}".strip() for probe in PROBES]
@@ -60,6 +61,16 @@ def test_encrypted_runs_keep_their_promise(index: int) -> None:
     if not ran:
         assert finding.reason
         pytest.skip(f"refused: {finding.reason}")
+
+
+@pytest.mark.parametrize("at_end", [False, True], ids=["between layers", "at the end"])
+@pytest.mark.parametrize("index", range(len(PROBES)), ids=NAMES)
+def test_rehearsals_on_shares_keep_their_promise(index: int, at_end: bool) -> None:
+    found = rehearsed(index, at_end)
+    if isinstance(found, str):
+        pytest.skip(f"refused: {found}")
+    assert 0 < found.bound < np.inf
+    assert found.error <= found.bound
 
 
 def test_the_page_is_current() -> None:

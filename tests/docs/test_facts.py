@@ -29,6 +29,12 @@ def test_the_security_policy_states_the_same_limits() -> None:
     assert "2024/463" in _native.SECURITY_SOURCE
 
 
+def test_the_tests_that_the_security_policy_names_are_there() -> None:
+    named = re.findall(r"`(tests/[\w/.]+)`", (ROOT / "SECURITY.md").read_text(encoding="utf-8"))
+    assert len(named) > 5
+    assert [name for name in named if not (ROOT / name).is_file()] == []
+
+
 def words(page: str) -> set[str]:
     text = (ROOT / "docs" / "reference" / page).read_text(encoding="utf-8")
     return set(re.findall(r"[\w-]+", " ".join(re.findall(r"`[^`\n]+`", text))))

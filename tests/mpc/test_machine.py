@@ -87,7 +87,7 @@ def test_jobs_are_what_their_prices_say() -> None:
     found = {(job.method, job.size): amounts_of(job, Chatty()) for job in JOBS}
     assert found["multiply", 1 << 12] == Amounts(rounds=1, sent_bytes=8 << 12, elements=1 << 12)
     assert found["chain", 64] == Amounts(rounds=64, sent_bytes=64 * 8, elements=64)
-    assert found["matmul", 64] == Amounts(rounds=1, sent_bytes=8 << 12, products=64**3)
+    assert found["matmul", 128] == Amounts(rounds=1, sent_bytes=8 << 14, products=128**3)
     assert found["rectify", 1 << 11] == Amounts(rounds=2, sent_bytes=4 << 11, compared_bits=(1 << 11) * 32)
 
 

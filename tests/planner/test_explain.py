@@ -65,7 +65,7 @@ def test_explain_says_everything() -> None:
 
 def test_explain_is_plain_data() -> None:
     found = json.loads(json.dumps(tacit.explain(dense((8, 3)), calibration=X).to_dict()))
-    assert [plan["protection"] for plan in found["plans"]] == ["clear", "ckks"]
+    assert [plan["protection"] for plan in found["plans"]] == ["clear", "ckks", "mpc"]
     ckks = found["plans"][1]
     assert ckks["sees"]["inputs"]["who"] == ["owner"]
     assert ckks["sees"]["model weights"]["who"] == ["provider"]

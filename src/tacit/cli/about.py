@@ -15,13 +15,14 @@ import tacit
 from tacit import _native
 from tacit.cli import output
 from tacit.errors import UsageError
-from tacit.roles.machine import known_machine, machine_path
+from tacit.roles.machine import known_machine, known_party_machine, machine_path
 
 __all__ = ["MATURITY", "command"]
 
 MATURITY = {
     "protection clear": ("stable", "no protection: the definition of a correct answer"),
     "protection ckks": ("preview", "tested against a slow model and the clear answer; not audited"),
+    "protection mpc": ("preview", "three semi-honest parties, tested against the clear answer; not audited"),
     "ir, importers": (
         "preview",
         "dense and convolutional networks, branches, trees, kernels; the rest is refused with a reason",
@@ -65,6 +66,7 @@ def command(
     view.add_row("predicted times", facts["predictions"]["machine"])
     if facts["predictions"]["note"]:
         view.add_row("", facts["predictions"]["note"])
+    view.add_row("among parties", facts["predictions"]["parties"]["machine"])
     limits = ", ".join(f"2^{log_n}: {limit}" for log_n, limit in facts["security"]["max_log_qp"].items())
     view.add_row("security", facts["security"]["source"])
     view.add_row("", f"largest log2(QP) by ring degree: {limits}")
@@ -84,6 +86,7 @@ def _machine_file() -> str:
 def collect() -> dict[str, Any]:
     """The facts, in the types that JSON knows."""
     machine, note = known_machine()
+    parties, parties_note = known_party_machine()
     return {
         "version": tacit.__version__,
         "python": platform.python_version(),
@@ -96,6 +99,7 @@ def collect() -> dict[str, Any]:
             "note": note,
             "file": _machine_file(),
             "measured": machine.to_dict(),
+            "parties": {"machine": str(parties), "note": parties_note, "measured": parties.to_dict()},
         },
         "libraries": {name: version_of(name) for name in LIBRARIES},
         "security": {"source": _native.SECURITY_SOURCE, "max_log_qp": _native.security_table()},

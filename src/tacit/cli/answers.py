@@ -103,6 +103,11 @@ def summary(rows: int, out: pathlib.Path | None, report: Any) -> str:
         lines.append(
             f"nothing was encrypted; error at most {report.error_bound:.2g}, here {report.max_error_against_clear:.2g}"
         )
+    elif report.bytes_by_party:
+        sent = ", ".join(f"{name} {output.size_text(count)}" for name, count in report.bytes_by_party.items())
+        lines.append(
+            f"{report.rounds} rounds between parties; sent: {sent}; error at most {report.error_bound:.2g}"
+        )
     elif report.protection != "clear":
         up, down, keys = map(output.size_text, (report.bytes_up, report.bytes_down, report.key_bytes))
         lines.append(f"{up} up, {down} down, keys {keys} once; error at most {report.error_bound:.2g}")

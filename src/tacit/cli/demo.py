@@ -2,33 +2,60 @@
 
 from __future__ import annotations
 
+import pathlib
 from typing import Annotated, Literal
 
 import typer
-from rich import box
 from rich.console import Group, RenderableType
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from tacit.cli import output
+from tacit.cli import output, shared_story
+from tacit.cli.story_tables import bullets, pairs, plain_table, section, verdict
+from tacit.errors import InvalidParameterError
+from tacit.stories.clinic import tell as tell_skin
 from tacit.stories.hospital import Part, Story, tell
+from tacit.stories.shared import Story as SharedStory
 from tacit.stories.ward import MODELS
+from tacit.stories.ward_shared import tell_shared
 
 __all__ = ["command"]
 
 
 def command(
-    story: Annotated[Literal["hospital"], typer.Argument(help="Which story.")] = "hospital",
+    story: Annotated[Literal["hospital", "skin"], typer.Argument(help="Which story.")] = "hospital",
+    protection: Annotated[
+        Literal["ckks", "mpc"] | None,
+        typer.Option(
+            help="How it is protected; default: `ckks` for hospital, `mpc` for skin.", show_default=False
+        ),
+    ] = None,
+    data: Annotated[
+        pathlib.Path | None,
+        typer.Option(
+            help="For skin: a table of 8 by 8 grey pixels instead of drawn images, .csv or .csv.gz.",
+            show_default=False,
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Run a story; the status is 1 when a label differs from the clear model or a promised bound is broken."""
+    if story == "skin" and protection == "ckks":
+        raise InvalidParameterError("the story of the skin runs under `mpc`: it hides the network from all")
+    if story == "hospital" and data is not None:
+        raise InvalidParameterError("`--data` is for the story of the skin")
+    told: Story | SharedStory
     with output.progress(story) as bar:
-        told = tell(progress=bar)
+        if story == "skin":
+            told = tell_skin(data=data, progress=bar)
+        elif protection == "mpc":
+            told = tell_shared(progress=bar)
+        else:
+            told = tell(progress=bar)
     if json:
         output.document(told.to_dict())
     else:
-        output.show(view(told))
+        output.show(view(told) if isinstance(told, Story) else shared_story.view(told))
     if not told.kept:
         raise typer.Exit(1)
 
@@ -49,13 +76,9 @@ def view(story: Story) -> RenderableType:
         *section("cost, median per request", costs(story.parts)),
         *section("what each side saw", sight(story)),
         *section("assumed", bullets(story.assumptions)),
-        verdict(story),
+        verdict(story.kept),
         "",
     )
-
-
-def section(title: str, body: RenderableType) -> tuple[RenderableType, ...]:
-    return Text(title, style="bold"), Padding(body, (0, 0, 1, 2))
 
 
 def answers(parts: tuple[Part, ...]) -> Table:
@@ -94,45 +117,14 @@ def costs(parts: tuple[Part, ...]) -> Table:
 
 def sight(story: Story) -> Table:
     requests, keys = story.provider["requests"], story.provider["keys"]
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column()
-    table.add_column()
-    table.add_row(
-        "the company",
+    company = (
         f"{requests['done']} encrypted requests and {keys['count']} sets of evaluation keys "
         f"({output.size_text(keys['bytes'])}), {output.size_text(story.bytes_up)} in all. "
-        "No patient, no answer; no key that decrypts was ever sent.",
+        "No patient, no answer; no key that decrypts was ever sent."
     )
-    table.add_row(
-        "the hospital",
+    hospital = (
         f"{len(story.parts)} public plans and {requests['done']} encrypted answers "
         f"({output.size_text(story.bytes_down)}). No weight of the model but what answers tell; from the plans, the "
-        "range and mean of each measurement among the patients that the company knows.",
+        "range and mean of each measurement among the patients that the company knows."
     )
-    return table
-
-
-def bullets(lines: tuple[str, ...]) -> Table:
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column()
-    table.add_column()
-    for line in lines:
-        table.add_row("-", line)
-    return table
-
-
-def verdict(story: Story) -> Text:
-    if story.kept:
-        return Text(
-            "every label is the one of the clear model, every error is within its promise", style="green"
-        )
-    return Text(
-        "BROKEN: a label differs from the clear model or an error is over its promise", style="bold red"
-    )
-
-
-def plain_table(*columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False)
-    for number, name in enumerate(columns):
-        table.add_column(name, justify="left" if number < 2 else "right", no_wrap=True)
-    return table
+    return pairs([("the company", company), ("the hospital", hospital)])

@@ -10,6 +10,7 @@ import typer
 import tacit
 from tacit.cli import output
 from tacit.cli.samples import read_samples
+from tacit.roles.compilation import PROTECTIONS
 
 __all__ = ["command"]
 
@@ -31,6 +32,12 @@ def command(
     measured: Annotated[
         bool, typer.Option("--measured", help="Where no bound can be proven, take one that is measured.")
     ] = False,
+    protection: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A column; default: all but `mpc:dealer2`, which has a dealer.", show_default=False
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Say for each protection who sees what, what it assumes and costs, or why it is refused."""
@@ -43,6 +50,7 @@ def command(
             max_error=max_error,
             memory_bytes=memory_bytes,
             measured=measured,
+            protections=tuple(protection or PROTECTIONS),
         )
     if json:
         output.document(explanation.to_dict())

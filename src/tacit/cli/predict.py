@@ -33,7 +33,8 @@ def command(
         pathlib.Path, typer.Argument(help="Samples, one per row: .csv, .parquet or .npy.", show_default=False)
     ],
     protection: Annotated[
-        Literal["ckks", "clear"], typer.Option(help="How the samples are protected.")
+        Literal["ckks", "mpc", "mpc:dealer2", "clear"],
+        typer.Option(help="How the samples are protected; `mpc:dealer2` has a dealer as a third party."),
     ] = "ckks",
     calibration: Annotated[
         pathlib.Path | None,
@@ -109,6 +110,11 @@ def command(
             "--simulate": simulate or None,
         }
         refuse(only_here, "is for a model on this machine: a provider chose it when it compiled the model")
+        if protection not in ("ckks", "clear"):
+            raise InvalidParameterError(
+                f"`--protection {protection}` is for a model on this machine: a provider's server computes alone",
+                hint="parties of several organisations meet by `tacit party`",
+            )
         if out is not None:
             check_writable(out)
         samples = read_table(data)[1]
@@ -192,7 +198,7 @@ def at_provider(
 def on_this_machine(
     model: pathlib.Path,
     data: pathlib.Path,
-    protection: Literal["ckks", "clear"],
+    protection: str,
     calibration: pathlib.Path | None,
     out: pathlib.Path | None,
     max_error: float | None,
@@ -204,8 +210,8 @@ def on_this_machine(
     simulate: bool,
 ) -> Asked:
     """Answers of a model file, provider and owner both in this process."""
-    if simulate and protection == "clear":
-        raise InvalidParameterError("`--simulate` is for `--protection ckks`: clear is exact")
+    if simulate and protection != "ckks":
+        raise InvalidParameterError("`--simulate` is for `--protection ckks`: nothing else adds noise")
     columns, samples = read_table(data)
     known = samples
     if calibration is not None:

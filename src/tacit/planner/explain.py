@@ -14,14 +14,6 @@ from tacit.planner.visibility import SUBJECTS, who_sees
 __all__ = ["Explanation"]
 
 
-_AMONG_PARTIES = (
-    ("rounds between parties", "rounds"),
-    ("sent by each party", "sent"),
-    ("time by network", "networks"),
-)
-"""Rows for protections under which parties compute together, and where a declaration has them."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
     """What every protection would cost for one model. ``str()`` is the table; ``to_dict()`` is the same for JSON."""
@@ -62,9 +54,12 @@ class Explanation:
         ]
         if any(plan.details.get("alternatives") for plan in plans):
             table.append(line("at another price", [_alternatives(plan) for plan in plans]))
-        for title, detail in _AMONG_PARTIES:
-            if any(detail in plan.details for plan in plans):
-                table.append(line(title, [str(plan.details.get(detail, "-")) for plan in plans]))
+        if any("rounds" in plan.details for plan in plans):
+            table += [
+                line("rounds between parties", [str(plan.details.get("rounds", "-")) for plan in plans]),
+                line("sent by each party", [_sent(plan) for plan in plans]),
+                line("provider time by network", [_networks(plan) for plan in plans]),
+            ]
         if any("comparison_margin" in plan.details for plan in plans):
             table += [
                 line("comparison margin", [_margin(plan) for plan in plans]),
@@ -128,6 +123,19 @@ def _alternatives(plan: Declaration) -> str:
         for other in plan.details.get("alternatives", ())
     ]
     return "; ".join(found) or "-"
+
+
+def _sent(plan: Declaration) -> str:
+    """Bytes of each party; one number where all send the same."""
+    sent = plan.details.get("bytes_by_party", {})
+    if len(set(sent.values())) == 1:
+        return format_bytes(next(iter(sent.values())))
+    return ", ".join(f"{party}: {format_bytes(count)}" for party, count in sent.items()) or "-"
+
+
+def _networks(plan: Declaration) -> str:
+    found = plan.details.get("seconds_by_network", {})
+    return ", ".join(f"{network} {format_seconds(seconds)}" for network, seconds in found.items()) or "-"
 
 
 def _margin(plan: Declaration) -> str:

@@ -58,7 +58,7 @@ def checked_calibration(graph: Graph, calibration: Any) -> npt.NDArray[np.float6
     if len(graph.inputs) != 1:
         names = ", ".join(f"`{value.name}`" for value in graph.inputs)
         raise ShapeError(
-            f"`ckks` takes a model with one input. Got {len(graph.inputs)} instead: {names}.",
+            f"a protected model takes one input. Got {len(graph.inputs)} instead: {names}.",
             hint="export the model with one input that holds all features side by side, and split it inside",
         )
     from tacit.ir.interpret import bind_inputs

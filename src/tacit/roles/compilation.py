@@ -13,17 +13,21 @@ from tacit.backends.ckks.owner import Owner
 from tacit.backends.ckks.provider import Provider
 from tacit.backends.ckks.trial import hold_trial
 from tacit.backends.clear import ClearBackend
+from tacit.backends.mpc.backend import MpcBackend, MpcCompiled
 from tacit.errors import InvalidParameterError
 from tacit.ir.graph import Graph
 from tacit.planner.choose import survey
 from tacit.planner.plan import Plan
 from tacit.roles.arguments import checked_batch, checked_calibration, checked_max_error, checked_threads
-from tacit.roles.machine import Progress, known_machine
+from tacit.roles.machine import Progress, known_machine, known_party_machine
 
-__all__ = ["CHECKED_SAMPLES", "PROTECTIONS", "backend_of", "compile_model", "load", "tried"]
+__all__ = ["BY_NAME", "CHECKED_SAMPLES", "PROTECTIONS", "backend_of", "compile_model", "load", "tried"]
 
-PROTECTIONS = ("clear", "ckks")
+PROTECTIONS = ("clear", "ckks", "mpc")
 """Protections that this version runs."""
+
+BY_NAME = ("mpc:dealer2",)
+"""Variants that run when they are asked for by name and never otherwise: with a dealer, one more party is trusted."""
 
 CHECKED_SAMPLES = 3
 """Calibration samples that a plan is tried on, encrypted, before it is handed out."""
@@ -51,7 +55,7 @@ def compile_model(
     threads: int | None,
     memory_bytes: int | None = None,
     measured: bool = False,
-) -> tuple[Plan, Compiled | None]:
+) -> tuple[Plan, Compiled | MpcCompiled | None]:
     """The cheapest plan under a protection and, where there is one, the compiled model."""
     found = survey(
         [backend_of(protection, memory_bytes, measured)],
@@ -63,15 +67,20 @@ def compile_model(
     )
     candidate = found.of(protection)
     compiled = candidate.compile()
-    is_compiled = isinstance(compiled, Compiled)
+    if isinstance(compiled, Compiled):
+        plan_id = compiled.public.plan_id
+    elif isinstance(compiled, MpcCompiled):
+        plan_id = compiled.plan_id
+    else:
+        plan_id, compiled = graph.digest(), None
     plan = Plan(
         protection=protection,
-        plan_id=compiled.public.plan_id if is_compiled else graph.digest(),
+        plan_id=plan_id,
         model=graph.name,
         declaration=candidate.declaration,
         max_error=max_error,
     )
-    return plan, compiled if is_compiled else None
+    return plan, compiled
 
 
 def tried(
@@ -121,6 +130,10 @@ def backend_of(name: object, memory_bytes: int | None = None, measured: bool = F
 
         machine, note = known_machine()
         return CkksBackend(machine, note=note, memory_bytes=memory_bytes, measured=measured)
+    if name == "mpc" or name in BY_NAME:
+        rates, note = known_party_machine()
+        variant = name.partition(":")[2] or "replicated3"
+        return MpcBackend(rates, variant=variant, note=note, measured=measured)
     raise InvalidParameterError(
-        f"the 'protection' parameter must be one of {', '.join(PROTECTIONS)}. Got '{name}' instead."
+        f"the 'protection' parameter must be one of {', '.join((*PROTECTIONS, *BY_NAME))}. Got '{name}' instead."
     )

@@ -48,8 +48,9 @@ class Provider(CkksProvider):
         plan, compiled = compile_model(
             graph, protection, calibration, batch, max_error, threads, memory_bytes, measured
         )
-        if compiled is None:
-            raise InvalidParameterError(f"`{protection}` has no provider of its own: nothing is protected")
+        if not isinstance(compiled, Compiled):
+            why = "nothing is protected" if compiled is None else "several parties compute"
+            raise InvalidParameterError(f"`{protection}` has no provider of its own: {why}")
         provider = cls(compiled, threads=checked_threads(threads), plan=plan)
         if count:
             owner = Owner(provider.public_plan(), threads=checked_threads(threads))

@@ -21,8 +21,9 @@ from tacit.backends.clear import ClearBackend
 from tacit.errors import InvalidParameterError, ModelError, NotServedError, TacitError
 from tacit.planner.choose import survey
 from tacit.planner.plan import declaration_to_dict
-from tacit.roles.compilation import PROTECTIONS, load
+from tacit.roles.compilation import load
 from tacit.service.package import Package, model_name
+from tacit.service.program import KINDS
 from tacit.service.workshop import Workshop
 
 __all__ = ["Catalog", "Host", "Offered", "Row", "Served", "Source", "Spec"]
@@ -154,9 +155,9 @@ class Catalog:
         calibration: Path | None = None,
         told: Callable[[str, str], None] = lambda name, what: None,
     ) -> None:
-        unknown = [name for name in protections if name not in PROTECTIONS]
+        unknown = [name for name in protections if name not in KINDS]
         if unknown or not protections or len(set(protections)) < len(protections):
-            raise InvalidParameterError(f"a protection is one of {', '.join(PROTECTIONS)}, each named once")
+            raise InvalidParameterError(f"a served protection is one of {', '.join(KINDS)}, each named once")
         for path in paths:
             if not path.exists():
                 raise ModelError(f"no such file: `{path}`", hint="check the path of the model")

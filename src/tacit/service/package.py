@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from tacit.backends.ckks.compiled import Compiled
 from tacit.backends.ckks.envelope import open_envelope, seal
 from tacit.backends.ckks.owner import Owner
 from tacit.backends.ckks.public import PublicPlan
@@ -182,7 +183,7 @@ def _compiled(
     plan, compiled = compile_model(
         graph, "ckks", calibration, batch, max_error, threads, memory_bytes, measured
     )
-    if compiled is None:
+    if not isinstance(compiled, Compiled):
         raise NoAdmissiblePlanError("`ckks` gave no compiled model")
     cost = plan.declaration.cost
     if modest and (cost.seconds > MODEST_SECONDS or cost.memory_bytes > MODEST_MEMORY_BYTES):

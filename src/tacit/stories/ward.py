@@ -21,11 +21,12 @@ MODELS = {
 @dataclass(frozen=True)
 class Ward:
     """Patients, (patients, 30) float64: ``known`` with their diagnosis at the company, ``new`` at the
-    hospital."""
+    hospital, whose diagnosis, ``new_diagnosis``, nobody in the story knows yet."""
 
     known: np.ndarray
     diagnosis: np.ndarray
     new: np.ndarray
+    new_diagnosis: np.ndarray
 
 
 def admit() -> Ward:
@@ -34,10 +35,10 @@ def admit() -> Ward:
     from sklearn.model_selection import train_test_split
 
     data = load_breast_cancer()
-    known, new, diagnosis, _ = train_test_split(
+    known, new, diagnosis, new_diagnosis = train_test_split(
         data.data, data.target_names[data.target], test_size=0.3, random_state=0, stratify=data.target
     )
-    return Ward(known, diagnosis, new)
+    return Ward(known, diagnosis, new, new_diagnosis)
 
 
 def fit(model: str, ward: Ward) -> Any:

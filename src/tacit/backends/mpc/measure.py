@@ -18,12 +18,14 @@ __all__ = ["Measured", "measure"]
 
 @dataclass(frozen=True)
 class Measured:
-    """``tally``: rounds and bits that each party sends, sharing of inputs and opening of outputs included.
+    """``tally``: rounds and bits that each party sends, sharing of inputs and opening of outputs included;
+    ``run``: without those, as where a client outside deals and combines.
 
     ``preparation``: those of sharing the weights, once. ``work``: local work. ``calls``: of primitives.
     """
 
     tally: Tally
+    run: Tally
     preparation: Tally
     work: Work
     calls: int
@@ -41,10 +43,12 @@ def measure(program: Program, prices: Prices, samples: int, *, owner: int = 0, p
     inputs = {name: engine.blank(shape) for name, shape in shapes_of(program, samples).items()}
     rehearse(_shared(engine, list(inputs.values()), owner), tally)
     engine.calls = 0
-    outputs = rehearse(run(engine, program, Holdings(weights), inputs), tally)
+    own = Tally()
+    outputs = rehearse(run(engine, program, Holdings(weights), inputs), own)
+    tally.join(own)
     opened = (engine.reveal(outputs[each.name], (owner,), each.opening) for each in program.outputs)
     rehearse(together(*opened), tally)
-    return Measured(tally, preparation, engine.work, engine.calls)
+    return Measured(tally, own, preparation, engine.work, engine.calls)
 
 
 def _shared(engine: _Counting, values: list[Plain], owner: int) -> Steps[list[Plain]]:

@@ -62,6 +62,12 @@ class Tally:
         self.rounds += any(sent for party, sent in enumerate(bits) if party not in self.ahead)
         self.bits = [a + b for a, b in zip(self.bits or [0] * len(bits), bits, strict=True)]
 
+    def join(self, other: Tally) -> None:
+        """Adds what another one counted."""
+        rounds = self.rounds + other.rounds
+        self.add(other.bits)
+        self.rounds = rounds
+
 
 def together(*steps: Steps[Any]) -> Steps[list[Any]]:
     """Runs steps side by side: the n-th round of each is one round. Gives their results in order."""
