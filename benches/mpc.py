@@ -10,6 +10,9 @@ run, as installed. Its interpreter is `TACIT_PEER_SPU`, else `.venv-peers/spu`; 
 
     python3.11 -m venv .venv-peers/spu && .venv-peers/spu/bin/pip install spu==0.9.5 'numpy<2' 'jax<=0.4.34'
 
+`dealer2` is run twice on such networks: as it is, with the dealer's messages in the same time, and `online`, when the
+dealer has sent them before; then bytes are those of the two that compute.
+
 `--network lan` (1 Gbit/s, 1 ms there and back) and `wan` (100 Mbit/s, 40 ms) need `--netsim SCRIPT` and root: the
 script makes a network namespace for each party (`up N MBITS MICROSECONDS`, `exec I COMMAND`, `down`; the parties have
 addresses 10.77.0.1 and so on).
@@ -29,7 +32,7 @@ from pathlib import Path
 import numpy as np
 from measurement import RESULTS, Row, machine, show
 from mpc_mesh import NETWORKS, Network, network
-from mpc_systems import SPU_NAMES, Accuracy, Spu, System, Tacit, compile_for_spu, find_spu
+from mpc_systems import SPU_NAMES, Accuracy, DealtAhead, Spu, System, Tacit, compile_for_spu, find_spu
 from mpc_tasks import HEAVY, LONG, TASKS, Problem, problem
 from partner import PartnerError, take_turns
 
@@ -122,6 +125,8 @@ def rows(
                 yield Row(task=name, shape=shape, system="tacit", note=f"absent: {error}")
                 continue
             running[shape] = tacit
+            if protocol == "dealer2" and where.script is not None:
+                running[f"{shape} online"] = DealtAhead(tacit)
         ready, absent = peers.load(Path(folder), task, tuned_only=name in HEAVY)
         running |= {spu.name: spu for spu in ready}
         if running:

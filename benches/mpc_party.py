@@ -17,8 +17,10 @@ from tacit.backends.mpc.executor import Holdings, run
 from tacit.backends.mpc.program import Program
 from tacit.backends.mpc.steps import Steps, Words
 
-__all__ = ["Network", "Primitive", "describe"]
+__all__ = ["COMPUTING", "Network", "Primitive", "describe"]
 
+COMPUTING = 2
+"""Parties of `dealer2` that are no dealer."""
 _LISTED = 45
 """Functions of a profile."""
 
@@ -42,10 +44,12 @@ class Timed:
         self.secrets |= {name: self.engine.adopt(arrays, shapes[name]) for name, arrays in parts.items()}
         yield from ()
 
-    def run(self, arrays: list[Words], *, repeats: int) -> Steps[list[Words]]:
-        """Seconds of each run, as words."""
+    def run(self, arrays: list[Words], *, repeats: int, ahead_s: float = 0.0) -> Steps[list[Words]]:
+        """Seconds of each run, as words. ``ahead_s``: before each, parties that compute give a dealer so much time."""
         seconds = []
         for _ in range(repeats):
+            if self.engine.index < COMPUTING:
+                time.sleep(ahead_s)
             start = time.perf_counter()
             yield from self.once()
             seconds.append(time.perf_counter() - start)

@@ -47,12 +47,12 @@ provider without a server, before or after in the same run: *one process* in the
 owner's keys.
 """
 
-_PARTIES = """Three processes on one machine, each with one thread: two parties of `dealer2` and its dealer, or three
-that are alike.
-The time is one run from shared inputs to shared outputs by the party that takes longest; weights are shared before, and
-the output is opened and compared with the clear one after. "Sent" is what the party sends that sends most, "rounds" are
-as the system counts them. Tacit's parties speak mutual TLS 1.3, SPU's plain TCP. LAN: 1 Gbit/s and 1 ms there and back;
-WAN: 100 Mbit/s and 40 ms, both simulated. `spu` is tuned (`OMP_THREAD_LIMIT=1`), `spu-as-installed` is not.
+_PARTIES = """Three processes on one machine, each with one thread: those of `dealer2` are two parties that compute and
+their dealer, the others three that are alike. The time is one run from shared inputs to shared outputs, by the party
+that takes longest; weights are shared before, and the output is opened and compared with the clear one after. "Sent" is
+what the party sends that sends most, "rounds" are as the system counts them. Tacit's parties speak TLS 1.3, SPU's
+plain TCP. LAN: 1 Gbit/s and 1 ms there and back; WAN: 100 Mbit/s and 40 ms, both simulated; `online`: the dealer has
+sent its part before. `spu` is tuned (`OMP_THREAD_LIMIT=1`), `spu-as-installed` is not.
 """
 
 Row = dict[str, Any]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import stat
 import subprocess
 import sys
@@ -64,6 +65,25 @@ def test_a_peer_that_does_not_run_is_reported(tmp_path: Path) -> None:
     rows = _run("--task", "mul-1m", "--protocol", "replicated3", TACIT_PEER_SPU=str(broken))
     assert [row["system"] for row in rows] == ["tacit", "spu"]
     assert "no such library" in rows[1]["note"] and "seconds" not in rows[1]
+
+
+def test_the_page_shows_what_parties_took() -> None:
+    names = runpy.run_path(str(BENCH.parents[1] / "scripts" / "performance_page.py"))
+    row = {
+        "task": "mul-1m", "shape": "replicated3 wan", "system": "tacit", "seconds": 0.25, "correct": False,
+        "max_error": 1e-5, "promised_error": 1e-4, "sent_bytes": 12_000_000, "rounds": 2, "ratio_to_peer": 3.25,
+        "peer": "spu 0.9.5", "checked": 7, "accuracy": 1.0, "accuracy_clear": 1.0, "note": "labels of 0 rows differ",
+    }  # fmt: skip
+    *_, line = names["parties"]([row])
+    for shown in (
+        "replicated3 wan",
+        "250 ms (wrong answer)",
+        "3.25 x spu 0.9.5",
+        "1.0e-05 of 1.0e-04",
+        "12 MB",
+    ):
+        assert shown in line
+    assert "100.00% on 7 rows" in line and "labels of 0 rows differ" in line
 
 
 def test_a_network_without_its_simulator_is_reported() -> None:
