@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tacit._native import shares
 from tacit.backends.mpc.engine import Convolution
 from tacit.backends.mpc.rehearsal import Price, Rehearsal, convolve_words, rehearse
 from tacit.backends.mpc.replicated import Planes, Replicated, Shares
-from tacit.backends.mpc.replicated_local import expand
 from tacit.backends.mpc.replicated_prices import ReplicatedPrices
 from tacit.backends.mpc.replicated_roles import THIRDS_FROM, carry_groups, thirds
 from tacit.backends.mpc.steps import Steps, Tally, Words
@@ -60,7 +60,7 @@ def opened_bits(found: list[Planes]) -> np.ndarray:
         np.testing.assert_array_equal(found[index].following, found[(index + 1) % 3].own)
     n = found[0].size
     plane = found[0].own ^ found[1].own ^ found[2].own
-    return expand(plane, n).astype(bool).reshape(found[0].shape)
+    return shares.unpack(plane, n).astype(bool).reshape(found[0].shape)
 
 
 def shared_bits(bits: np.ndarray, seed: int = 5) -> list[Planes]:

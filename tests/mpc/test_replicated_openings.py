@@ -7,8 +7,9 @@ import errno
 import numpy as np
 import pytest
 
+from tacit._native.shares import Stream
 from tacit.backends.mpc.replicated import Replicated, combine, deal, open_engine
-from tacit.backends.mpc.replicated_streams import Stream, session_key
+from tacit.backends.mpc.replicated_seeds import session_key
 from tacit.backends.mpc.steps import Words, lockstep
 from tacit.errors import InternalError, MalformedMessageError, RevealError
 from tests.mpc.trio import entropy, opened, shared, together_run, trio
@@ -101,14 +102,14 @@ def test_sessions_and_plans_have_streams_of_their_own() -> None:
     seed = entropy(1)(32)
     keys = [session_key(seed, name) for name in (b"", b"a", b"b")]
     assert len(set(keys)) == 3
-    words = {tuple(Stream(key, number).fill(4)) for key in keys for number in range(50)}
+    words = {tuple(Stream(key, number).words(4)) for key in keys for number in range(50)}
     assert len(words) == 150
 
 
 def test_one_stream_moves_forward() -> None:
     stream = Stream(entropy(1)(32), 0)
-    whole = np.concatenate([stream.fill(4), stream.fill(6)])
-    np.testing.assert_array_equal(whole, Stream(entropy(1)(32), 0).fill(10))
+    whole = np.concatenate([stream.words(4), stream.words(6)])
+    np.testing.assert_array_equal(whole, Stream(entropy(1)(32), 0).words(10))
 
 
 def test_secrets_do_not_print() -> None:

@@ -5,6 +5,7 @@ mod bits;
 mod elements;
 mod matrices;
 mod random;
+mod replicated;
 mod terms;
 
 use pyo3::prelude::*;
@@ -14,12 +15,20 @@ use tacit_share::prg::StreamExhaustedError;
 use crate::error::{Class, detached_as};
 
 /// The public names, in the order that the linter of the Python side wants.
-const PUBLIC: [&str; 16] = [
+const PUBLIC: [&str; 28] = [
     "CarryTree",
     "Stream",
     "ZeroSharing",
     "add_up",
+    "carry_deal",
+    "carry_next",
+    "carry_products",
+    "carry_values",
+    "choice_bit",
+    "choice_deal",
+    "choice_part",
     "chosen",
+    "field_words",
     "from_planes",
     "mask_parts",
     "matmul",
@@ -27,6 +36,10 @@ const PUBLIC: [&str; 16] = [
     "plane_words",
     "product",
     "quotient",
+    "quotient_finish",
+    "quotient_first",
+    "quotient_helper",
+    "quotient_second",
     "to_planes",
     "turned",
     "unpack",
@@ -53,6 +66,18 @@ pub(crate) fn register(parent: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(bits::turned, &module)?)?;
     module.add_function(wrap_pyfunction!(bits::unpack, &module)?)?;
     module.add_function(wrap_pyfunction!(matrices::matmul, &module)?)?;
+    module.add_function(wrap_pyfunction!(replicated::carry_deal, &module)?)?;
+    module.add_function(wrap_pyfunction!(replicated::carry_next, &module)?)?;
+    module.add_function(wrap_pyfunction!(replicated::carry_products, &module)?)?;
+    module.add_function(wrap_pyfunction!(replicated::carry_values, &module)?)?;
+    module.add_function(wrap_pyfunction!(replicated::choice_bit, &module)?)?;
+    module.add_function(wrap_pyfunction!(replicated::choice_deal, &module)?)?;
+    module.add_function(wrap_pyfunction!(replicated::choice_part, &module)?)?;
+    module.add_function(wrap_pyfunction!(replicated::field_words, &module)?)?;
+    module.add_function(wrap_pyfunction!(replicated::quotient_finish, &module)?)?;
+    module.add_function(wrap_pyfunction!(replicated::quotient_first, &module)?)?;
+    module.add_function(wrap_pyfunction!(replicated::quotient_helper, &module)?)?;
+    module.add_function(wrap_pyfunction!(replicated::quotient_second, &module)?)?;
     module.setattr("__all__", PUBLIC.to_vec())?;
     parent.add_submodule(&module)?;
     // So that `import tacit._native.shares` finds it.

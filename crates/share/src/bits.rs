@@ -92,7 +92,11 @@ fn assert_planes(words: usize, stride: usize) {
 }
 
 /// Word `i` of row `j` becomes plane `j` of block `i` of the numbers. `path` has been checked.
-fn eight_to_planes(path: CpuPath, rows: &mut [[u64; TOGETHER]; BITS], numbers: &[u64; 512]) {
+pub(crate) fn eight_to_planes(
+    path: CpuPath,
+    rows: &mut [[u64; TOGETHER]; BITS],
+    numbers: &[u64; 512],
+) {
     #[cfg(target_arch = "x86_64")]
     if path == CpuPath::Ifma {
         // SAFETY: the caller passed `checked`.

@@ -24,6 +24,7 @@ pub mod dcf;
 pub mod gemm;
 pub mod prg;
 pub mod product;
+pub mod replicated;
 pub mod sum;
 pub mod trunc;
 

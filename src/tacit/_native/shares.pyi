@@ -29,7 +29,15 @@ __all__ = [
     "Stream",
     "ZeroSharing",
     "add_up",
+    "carry_deal",
+    "carry_next",
+    "carry_products",
+    "carry_values",
+    "choice_bit",
+    "choice_deal",
+    "choice_part",
     "chosen",
+    "field_words",
     "from_planes",
     "mask_parts",
     "matmul",
@@ -37,6 +45,10 @@ __all__ = [
     "plane_words",
     "product",
     "quotient",
+    "quotient_finish",
+    "quotient_first",
+    "quotient_helper",
+    "quotient_second",
     "to_planes",
     "turned",
     "unpack",
@@ -227,3 +239,50 @@ def chosen(bits: _Words, x: _Words, *, add: Sequence[_Term] = (), subtract: Sequ
 
 def turned(bits: _Words, x: _Words, *, add: Sequence[_Term] = (), subtract: Sequence[_Term] = ()) -> _Words:
     """-x where the bit is 1, else x, + Σ add - Σ subtract."""
+
+# The local steps of `replicated3` (crates/share, module `replicated`).
+
+def field_words(n: int, cut: int) -> int:
+    """Words that hold n numbers modulo 2^cut, in fields of 8, 16, 32 or 64 bits."""
+
+def quotient_helper(
+    part: _Words, cut: int, own: Stream, following: Stream
+) -> tuple[_Words, _Words, _Words, _Words]:
+    """Position 2: what it sends (the rest, and top bits in fields), then its own and following component."""
+
+def quotient_first(part: _Words, other: _Words, cut: int, own: Stream) -> tuple[_Words, _Words, _Words]:
+    """Position 0 with the part of position 1: fields that it sends, its own component, the public part."""
+
+def quotient_second(
+    part: _Words, other: _Words, rest: _Words, tops: _Words, cut: int, following: Stream
+) -> tuple[_Words, _Words]:
+    """Position 1 with the part of position 0: fields that it sends, and the public part. `rest`, as it came
+    from position 2, becomes the following component in place."""
+
+def quotient_finish(public: _Words, sent: _Words, received: _Words, cut: int) -> None:
+    """Positions 0 and 1: the public part becomes component 1, in place."""
+
+def carry_deal(x: _Parts, sizes: Sequence[int], mask: Stream) -> tuple[_Words, _Words]:
+    """Position 0: the masked products of bits of each group of x[0] + x[1], and the plane of the bit above the
+    groups."""
+
+def carry_values(b: _Words, dealt: _Words, sizes: Sequence[int], constant: bool) -> tuple[_Words, _Words]:
+    """Positions 1 and 2: a part of the values of the groups, not masked, and the plane of the bit above them.
+    One of them has the constant."""
+
+def carry_products(values: _Parts, groups: int, own: Stream, following: Stream) -> _Words:
+    """This party's part of the products of one level of the tree, with a share of zero."""
+
+def carry_next(values: _Words, products: _Words, groups: int) -> _Words:
+    """One component of the values after a level of the tree."""
+
+def choice_deal(choice: _Words, n: int, x: _Parts | None, mask: Stream) -> _Words:
+    """Position 0: n bits as words and, where there is an x, x[0] + x[1] times each bit; masked."""
+
+def choice_part(
+    turn: _Words, dealt: _Words, common: _Words, extra: Sequence[_Words], mask: Stream
+) -> tuple[_Words, _Words]:
+    """Positions 1 and 2: a masked part of the chosen words, and its mask."""
+
+def choice_bit(turn: _Words, dealt: _Words, constant: bool, mask: Stream) -> tuple[_Words, _Words]:
+    """Positions 1 and 2: a masked part of the bits as words, and its mask."""

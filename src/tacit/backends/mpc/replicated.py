@@ -15,13 +15,15 @@ from typing import Any, Self
 
 import numpy as np
 
-from tacit.backends.mpc import replicated_local as local
+from tacit._native import shares
+from tacit._native.shares import Stream, ZeroSharing
 from tacit.backends.mpc.engine import Bits, Convolution, Engine, Secret
 from tacit.backends.mpc.replicated_choice import as_words, chosen
+from tacit.backends.mpc.replicated_convolution import convolved_part
 from tacit.backends.mpc.replicated_parts import combine, component, deal
 from tacit.backends.mpc.replicated_roles import Role, thirds
+from tacit.backends.mpc.replicated_seeds import SEED_BYTES, fresh_seed, session_key
 from tacit.backends.mpc.replicated_sign import sign_part
-from tacit.backends.mpc.replicated_streams import SEED_BYTES, Stream, fresh_seed, session_key
 from tacit.backends.mpc.replicated_truncation import quotient
 from tacit.backends.mpc.steps import Inbox, Round, Steps, Words, together
 from tacit.errors import InternalError, MalformedMessageError, RevealError, ShapeError
@@ -138,14 +140,14 @@ class Replicated(Engine[Shares, Planes]):
 
     def share(self, owner: int, words: Words | None, shape: tuple[int, ...]) -> Steps[Shares]:
         """The owner's components are a mask that the party before it makes as well, and the rest; the third is 0."""
-        own, following = self._streams()
         n = int(np.prod(shape, dtype=np.int64))
+        own, following = self._streams()
         after = (owner + 1) % PARTIES
         if self.index == owner:
             if words is None:
                 raise InternalError(f"party {owner} shares an input that it does not give")
             _check_equal("share", np.shape(words), shape)
-            mask = own.fill(n).reshape(shape)
+            mask = own.words(n).reshape(shape)
             rest = np.asarray(words, dtype=np.uint64) - mask
             yield Round({after: [np.ascontiguousarray(rest)]})
             return Shares(mask, rest)
@@ -153,7 +155,7 @@ class Replicated(Engine[Shares, Planes]):
             inbox = yield Round(awaits={owner: [n]})
             return Shares(inbox[owner][0].reshape(shape), np.zeros(shape, dtype=np.uint64))
         yield Round()
-        return Shares(np.zeros(shape, dtype=np.uint64), following.fill(n).reshape(shape))
+        return Shares(np.zeros(shape, dtype=np.uint64), following.words(n).reshape(shape))
 
     def reveal(self, x: Shares, to: Sequence[int], name: str) -> Steps[Words | None]:
         """Each party that learns the secret gets the component that it lacks from the party before it."""
@@ -174,7 +176,7 @@ class Replicated(Engine[Shares, Planes]):
         """What this party hands to a client that is no party, which adds up those of all three: masked afresh."""
         self._take_opening(name)
         yield from ()
-        return [local.masked(x.own, *self._streams())]
+        return [self._masked(x)]
 
     def begin_run(self) -> None:
         """A plan that runs again may make its openings again."""
@@ -204,23 +206,29 @@ class Replicated(Engine[Shares, Planes]):
     # Products.
 
     def multiply(self, x: Shares, y: Shares, *, cut: int = 0) -> Steps[Shares]:
-        part = local.share_multiply(x.own, x.following, y.own, y.following, *self._streams())
+        factors: tuple[Words, ...] = (x.own, x.following, y.own, y.following)
+        if x.shape != y.shape:
+            factors = np.broadcast_arrays(*factors)
+        x0, x1, y0, y1 = map(np.ascontiguousarray, factors)
+        part = self._zero_sharing().product((x0, x1), (y0, y1))
         return (yield from self._shared(part, cut))
 
     def matmul(self, x: Shares, y: Shares, *, cut: int = 0) -> Steps[Shares]:
-        part = local.share_matmul(x.own, x.following, y.own, y.following, *self._streams())
+        part = self._zero_sharing().matmul(_contiguous(x), _contiguous(y))
         return (yield from self._shared(part, cut))
 
     def convolve(self, x: Shares, kernel: Shares, placement: Convolution, *, cut: int = 0) -> Steps[Shares]:
-        part = local.share_convolve(
-            x.own, x.following, kernel.own, kernel.following, placement, *self._streams()
-        )
+        part = convolved_part(self._zero_sharing(), _contiguous(x), _contiguous(kernel), placement)
         return (yield from self._shared(part, cut))
 
     def truncate(self, x: Shares, cut: int) -> Steps[Shares]:
-        if not cut:
-            return x
-        return (yield from self._shared(local.masked(x.own, *self._streams()), cut))
+        return (yield from self._shared(self._masked(x), cut)) if cut else x
+
+    def _masked(self, x: Shares) -> Words:
+        """This party's own component and a share of zero."""
+        part = np.array(x.own, order="C")
+        self._zero_sharing().add_to(part)
+        return part
 
     def _shared(self, part: Words, cut: int) -> Steps[Shares]:
         """A secret of which each party has a part with a share of zero, divided by 2^cut."""
@@ -249,8 +257,10 @@ class Replicated(Engine[Shares, Planes]):
 
     def both(self, a: Planes, b: Planes) -> Steps[Planes]:
         _check_equal("both", a.shape, b.shape)
-        part = local.and_part((a.own, a.following), (b.own, b.following), *self._streams())
-        arrived = yield from self._role(0).pass_on(part)
+        part = self._zero_sharing().both((a.own, a.following), (b.own, b.following))
+        after = (self.index + 1) % PARTIES
+        inbox = yield Round({(self.index + 2) % PARTIES: [part]}, {after: [part.size]})
+        arrived = inbox[after][0]
         return Planes(part, arrived, a.extent)
 
     def select(self, a: Planes, x: Shares) -> Steps[Shares]:
@@ -291,6 +301,11 @@ class Replicated(Engine[Shares, Planes]):
         own, following = self._keys
         return Stream(own, number), Stream(following, number)
 
+    def _zero_sharing(self) -> ZeroSharing:
+        number = self._calls
+        self._calls += 1
+        return ZeroSharing(*self._keys, number)
+
     def _role(self, first: int) -> Role:
         return Role((self.index - first) % PARTIES, first, *self._streams())
 
@@ -303,10 +318,14 @@ def open_engine(index: int, *, session: bytes, plan: bytes, reveals: Collection[
 
 def _known_bit(role: Role, a: Planes, of: slice) -> Words:
     """What this position knows of some of the bits: the sum of components 0 and 1, or component 2."""
-    words = slice(of.start // 64, local.plane_words(of.stop))
+    words = slice(of.start // 64, shares.plane_words(of.stop))
     if role.position == 0:
         return a.own[words] ^ a.following[words]
     return (a.following if role.position == 1 else a.own)[words]
+
+
+def _contiguous(x: Shares) -> tuple[Words, Words]:
+    return np.ascontiguousarray(x.own), np.ascontiguousarray(x.following)
 
 
 def _pieces(x: Shares) -> list[tuple[tuple[Words, Words], int]]:

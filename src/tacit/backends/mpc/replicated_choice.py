@@ -12,7 +12,9 @@ and Rindal, CCS 2018, section 5.4), with the two multiplications there replaced 
 
 from __future__ import annotations
 
-from tacit.backends.mpc import replicated_local as local
+import numpy as np
+
+from tacit._native import shares
 from tacit.backends.mpc.replicated_roles import Role
 from tacit.backends.mpc.steps import Round, Steps, Words
 
@@ -26,48 +28,54 @@ def chosen(role: Role, bit: Words, x: tuple[Words, Words], *, exchange: bool) ->
     """
     n = x[0].size
     if role.position == 0:
-        dealt = local.select_dealt(bit, *x)
-        dealt -= role.own.fill(2 * n)
-        yield Round({role.party(1): [dealt]})
+        yield Round({role.party(1): [shares.choice_deal(bit, n, x, role.own)]})
         return (yield from _replicated(role, None, n))
-    dealt, bit = yield from _received(role, 2 * n, bit, exchange)
-    common, extra = (x[1], x[0] + x[1]) if role.position == 1 else x
-    part = local.select_part(bit, dealt, common, extra)
-    return (yield from _replicated(role, part, n))
+    dealt, turn = yield from _received(role, n, 2, bit, exchange)
+    if role.position == 1:
+        masked = shares.choice_part(turn, dealt, x[1], x, role.own)
+    else:
+        masked = shares.choice_part(turn, dealt, x[0], (x[1],), role.following)
+    return (yield from _replicated(role, masked, n))
 
 
 def as_words(role: Role, bit: Words, n: int) -> Steps[tuple[Words, Words]]:
     """Both components of 1 where the bit, else 0. ``bit``: as in `chosen`."""
     if role.position == 0:
-        dealt = local.expand(bit, n)
-        dealt -= role.own.fill(n)
-        yield Round({role.party(1): [dealt]})
+        yield Round({role.party(1): [shares.choice_deal(bit, n, None, role.own)]})
         return (yield from _replicated(role, None, n))
-    dealt, bit = yield from _received(role, n, bit, exchange=False)
-    return (yield from _replicated(role, local.bit_part(bit, dealt, role.position == 1), n))
+    dealt, turn = yield from _received(role, n, 1, bit, exchange=False)
+    mask = role.own if role.position == 1 else role.following
+    masked = shares.choice_bit(turn, dealt, role.position == 1, mask)
+    return (yield from _replicated(role, masked, n))
 
 
-def _received(role: Role, size: int, bit: Words, exchange: bool) -> Steps[tuple[Words, Words]]:
-    """This position's part of what position 0 dealt, and γ."""
-    other = role.party(3 - role.position)
-    step = Round()
-    if exchange:
-        step = role.swap(3 - role.position, [bit], [bit.size])
-    if role.position == 1:
-        step.awaits[role.party(0)] = [size]
-    inbox = yield step
-    dealt = inbox[role.party(0)][0] if role.position == 1 else role.following.fill(size)
-    return dealt, bit ^ inbox[other][0] if exchange else bit
-
-
-def _replicated(role: Role, part: Words | None, n: int) -> Steps[tuple[Words, Words]]:
-    """Both components of what positions 1 and 2 have a part of each: 0 and 1 are masks, 2 is the masked sum."""
-    if part is None:
-        yield Round()
-        return role.own.fill(n), role.following.fill(n)
-    mask = (role.own if role.position == 1 else role.following).fill(n)
+def _received(role: Role, n: int, rows: int, bit: Words, exchange: bool) -> Steps[tuple[Words, Words]]:
+    """This position's part of the rows that position 0 dealt, and γ."""
     other = 3 - role.position
-    part -= mask
+    step = role.swap(other, [bit], [bit.size]) if exchange else Round()
+    if role.position == 1:
+        step.awaits[role.party(0)] = [rows * n]
+    inbox = yield step
+    if role.position == 1:
+        dealt = inbox[role.party(0)][0]
+    else:
+        # Row by row: a stream throws half a block away after an odd number of words.
+        dealt = np.empty(rows * n, dtype=np.uint64)
+        for row in range(rows):
+            role.following.fill(dealt[row * n : (row + 1) * n])
+    return dealt, bit ^ inbox[role.party(other)][0] if exchange else bit
+
+
+def _replicated(role: Role, masked: tuple[Words, Words] | None, n: int) -> Steps[tuple[Words, Words]]:
+    """Both components of what positions 1 and 2 have a masked part of each, given with its mask.
+
+    Components 0 and 1 are the masks, which position 0 takes from the streams as well; 2 is the sum.
+    """
+    if masked is None:
+        yield Round()
+        return role.own.words(n), role.following.words(n)
+    part, mask = masked
+    other = 3 - role.position
     inbox = yield role.swap(other, [part], [n])
-    total = part + inbox[role.party(other)][0]
+    total = np.add(part, inbox[role.party(other)][0])
     return (mask, total) if role.position == 1 else (total, mask)

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tacit.backends.mpc.replicated_streams import SEED_BYTES, Stream, fresh_seed
+from tacit._native.shares import Stream
+from tacit.backends.mpc.replicated_seeds import SEED_BYTES, fresh_seed
 from tacit.backends.mpc.steps import Words
 from tacit.errors import MalformedMessageError
 
@@ -47,4 +48,4 @@ def combine(parts: Sequence[Sequence[Words]]) -> Words:
 
 def _expanded(seed: Words, n: int) -> Words:
     """A seed of a client is used for one secret only, so that its stream 0 has never been used."""
-    return Stream(seed.tobytes(), 0).fill(n)
+    return Stream(seed.tobytes(), 0).words(n)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from tacit._native.shares import field_words, plane_words
 from tacit.backends.mpc.rehearsal import Price, Prices
-from tacit.backends.mpc.replicated_local import field_words, plane_words
 from tacit.backends.mpc.replicated_roles import carry_groups, thirds
 
 __all__ = ["ReplicatedPrices"]

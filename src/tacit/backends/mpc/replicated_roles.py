@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from tacit.backends.mpc.replicated_streams import Stream
+from tacit._native.shares import Stream
 from tacit.backends.mpc.steps import Round, Steps, Words
 
 __all__ = ["THIRDS_FROM", "Role", "carry_groups", "thirds"]

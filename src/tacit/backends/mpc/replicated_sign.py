@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tacit.backends.mpc import replicated_local as local
+from tacit._native import shares
 from tacit.backends.mpc.replicated_roles import Role, carry_groups
 from tacit.backends.mpc.steps import Round, Steps, Words
 
@@ -23,97 +23,72 @@ __all__ = ["sign_part"]
 def sign_part(role: Role, own: Words, following: Words, width: int) -> Steps[Words]:
     """This party's part, masked, of the packed signs of numbers of ``width`` bits: the three add up modulo 2."""
     sizes = carry_groups(width - 1)
-    # Position 0 has the sum of components 0 and 1; component 2 is `following` of position 1 and `own` of position 2.
-    operand = (own + following, following, own)[role.position]
-    if len(sizes) > 1:
-        part = yield from _tree(role, operand, sizes)
+    if not sizes:
+        return _masked(role, _lowest(role, own, following), own.size)
+    values, top = yield from _group_values(role, own, following, sizes)
+    if len(sizes) == 1:
+        part = _masked(role, values, own.size)
     else:
-        values = yield from _group_values(role, operand, sizes) if sizes else _nothing()
-        words = local.plane_words(own.size)
-        part = role.own.fill(words) ^ role.following.fill(words)
-        if values is not None:
-            part ^= values[0]
-    if role.position < 2:
-        part ^= local.top_plane(operand, width)
+        part = yield from _tree(role, values, len(sizes), own.size)
+    if top is not None:
+        part ^= top
     return part
 
 
-def _nothing() -> Steps[Words | None]:
-    yield from ()
-    return None
-
-
-def _group_values(role: Role, operand: Words, sizes: tuple[int, ...]) -> Steps[Words | None]:
-    """The parts of positions 1 and 2 of `group_values`."""
-    words = local.plane_words(operand.size)
-    planes = sum((1 << size) - 1 for size in sizes)
+def _lowest(role: Role, own: Words, following: Words) -> Words | None:
+    """Of numbers of one bit: those of a = x_0 + x_1 in position 0, of b = x_2 in position 1."""
     if role.position == 0:
-        dealt = local.deal_monomials(operand, sizes)
-        dealt ^= role.own.fill(dealt.size).reshape(dealt.shape)
+        return shares.pack(own + following)
+    return shares.pack(following) if role.position == 1 else None
+
+
+def _masked(role: Role, part: Words | None, n: int) -> Words:
+    """A share of zero, and a part where there is one."""
+    out = role.own.words(shares.plane_words(n))
+    role.following.xor_to(out)
+    if part is not None:
+        out ^= part
+    return out
+
+
+def _group_values(
+    role: Role, own: Words, following: Words, sizes: tuple[int, ...]
+) -> Steps[tuple[Words | None, Words | None]]:
+    """The parts of positions 1 and 2 of the values of the groups, and the top bits of a in 0, of b in 1."""
+    size = sum((1 << size) - 1 for size in sizes) * shares.plane_words(own.size)
+    if role.position == 0:
+        dealt, top = shares.carry_deal((own, following), sizes, role.own)
         yield Round({role.party(1): [dealt]})
-        return None
+        return None, top
     if role.position == 1:
-        inbox = yield Round(awaits={role.party(0): [planes * words]})
-        dealt = inbox[role.party(0)][0]
-    else:
-        dealt = role.following.fill(planes * words)
-        yield Round()
-    return local.group_values(operand, sizes, dealt.reshape(planes, words), role.position == 1)
+        inbox = yield Round(awaits={role.party(0): [size]})
+        return shares.carry_values(following, inbox[role.party(0)][0], sizes, True)
+    yield Round()
+    values, _ = shares.carry_values(own, role.following.words(size), sizes, False)
+    return values, None
 
 
-def _tree(role: Role, operand: Words, sizes: tuple[int, ...]) -> Steps[Words]:
-    values = yield from _group_values(role, operand, sizes)
-    left = len(sizes)
-    shape = 2 * left - 1, local.plane_words(operand.size)
-    own, following = yield from _replicated(role, values, shape)
+def _tree(role: Role, values: Words | None, groups: int, n: int) -> Steps[Words]:
+    own, following = yield from _replicated(role, values, (2 * groups - 1) * shares.plane_words(n))
     while True:
-        # Of carries made the first `left` rows, of those passed on the rest, which begins with group 1.
-        pairs = left // 2
-        (made, through), (made_next, through_next) = ((x[:left], x[left:]) for x in (own, following))
-        part = local.and_part(
-            (_upper(through, pairs), _upper(through_next, pairs)),
-            (_lower(made, through, pairs), _lower(made_next, through_next, pairs)),
-            role.own,
-            role.following,
-        )
-        if left == 2:
-            return np.asarray(part[0] ^ made[1])
-        arrived = yield from role.pass_on(part)
-        own = _level(made, through, part, pairs)
-        following = _level(made_next, through_next, arrived, pairs)
-        left -= pairs
+        products = shares.carry_products((own, following), groups, role.own, role.following)
+        if groups > 2:
+            arrived = yield from role.pass_on(products)
+            following = shares.carry_next(following, arrived, groups)
+        own = shares.carry_next(own, products, groups)
+        if groups == 2:
+            return own
+        groups -= groups // 2
 
 
-def _upper(through: Words, pairs: int) -> Words:
-    rows = through[0 : 2 * pairs : 2]
-    return np.concatenate([rows, rows[1:]])
-
-
-def _lower(made: Words, through: Words, pairs: int) -> Words:
-    return np.concatenate([made[0 : 2 * pairs : 2], through[1 : 2 * pairs - 2 : 2]])
-
-
-def _level(made: Words, through: Words, products: Words, pairs: int) -> Words:
-    """Pairs of groups as one; a last one without a partner stays."""
-    return np.concatenate(
-        [
-            made[1 : 2 * pairs : 2] ^ products[:pairs],
-            made[2 * pairs :],
-            products[pairs:],
-            through[2 * pairs - 1 :],
-        ]
-    )
-
-
-def _replicated(role: Role, values: Words | None, shape: tuple[int, int]) -> Steps[tuple[Words, Words]]:
+def _replicated(role: Role, values: Words | None, size: int) -> Steps[tuple[Words, Words]]:
     """Both components of what positions 1 and 2 have a part of each: 0 and 1 are masks, 2 is the masked sum."""
-    size = shape[0] * shape[1]
-    if role.position == 0 or values is None:
+    if values is None:
         yield Round()
-        return role.own.fill(size).reshape(shape), role.following.fill(size).reshape(shape)
-    mask = (role.own if role.position == 1 else role.following).fill(size).reshape(shape)
+        return role.own.words(size), role.following.words(size)
+    mask = (role.own if role.position == 1 else role.following).words(size)
     other = 3 - role.position
-    part = values ^ mask
-    inbox = yield role.swap(other, [part], [size])
-    total = part ^ inbox[role.party(other)][0].reshape(shape)
+    values ^= mask
+    inbox = yield role.swap(other, [values], [size])
+    total = np.bitwise_xor(values, inbox[role.party(other)][0])
     return (mask, total) if role.position == 1 else (total, mask)

@@ -22,7 +22,7 @@ knows z up to an interval of length 2^f with a random begin, as much as the quot
 
 from __future__ import annotations
 
-from tacit.backends.mpc import replicated_local as local
+from tacit._native import shares
 from tacit.backends.mpc.replicated_roles import Role
 from tacit.backends.mpc.steps import Round, Steps, Words
 
@@ -34,33 +34,25 @@ def quotient(role: Role, part: Words, cut: int) -> Steps[tuple[Words, Words]]:
 
     Rounded down or up, never off by more, for numbers of at most 2^62 in magnitude; 1 <= cut <= 62.
     """
-    n, fields = part.size, local.field_words(part.size, cut)
+    n, fields = part.size, shares.field_words(part.size, cut)
     if role.position == 2:
-        mask = role.own.fill(fields)
-        base, top, base_mask = (role.following.fill(size) for size in (n, fields, fields))
-        rest, top_rest = local.helper_quotient(part, cut, base, top)
-        local.subtract_fields(base, base_mask, cut)
-        yield Round({role.party(1): [rest, top_rest]})
-        local.subtract_fields(rest, mask, cut)
+        rest, tops, own, following = shares.quotient_helper(part, cut, role.own, role.following)
+        yield Round({role.party(1): [rest, tops]})
         yield Round()
-        return rest, base
+        return own, following
     if role.position == 0:
-        base, top, mask = (role.own.fill(size) for size in (n, fields, fields))
         inbox = yield role.swap(1, [part], [n])
         (other,) = inbox[role.party(1)]
-        public, turned = local.opened_quotient(part + other, cut, top, mask)
+        turned, base, public = shares.quotient_first(part, other, cut, role.own)
         inbox = yield role.swap(1, [turned], [fields])
-        local.subtract_fields(base, mask, cut)
-        local.subtract_fields(public, local.add_fields(turned, inbox[role.party(1)][0], cut), cut)
+        shares.quotient_finish(public, turned, inbox[role.party(1)][0], cut)
         return base, public
-    mask = role.following.fill(fields)
     first = role.swap(0, [part], [n])
     first.awaits[role.party(2)] = [n, fields]
     inbox = yield first
     (other,) = inbox[role.party(0)]
-    rest, top = inbox[role.party(2)]
-    public, turned = local.opened_quotient(part + other, cut, top, mask)
+    rest, tops = inbox[role.party(2)]
+    turned, public = shares.quotient_second(part, other, rest, tops, cut, role.following)
     inbox = yield role.swap(0, [turned], [fields])
-    local.subtract_fields(rest, mask, cut)
-    local.subtract_fields(public, local.add_fields(turned, inbox[role.party(0)][0], cut), cut)
+    shares.quotient_finish(public, turned, inbox[role.party(0)][0], cut)
     return public, rest
