@@ -3,6 +3,7 @@
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use tacit_share::CpuPath;
 use tacit_share::bits::{self, CarryTree};
+use tacit_share::dcf::{self, Batch};
 use tacit_share::gemm::{self, Multiplier, Shape, Term};
 use tacit_share::prg::{Stream, ZeroSharing};
 use tacit_share::trunc;
@@ -117,5 +118,32 @@ fn elementwise(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, products, streams, elementwise);
+fn comparisons(c: &mut Criterion) {
+    let n = 1 << 14;
+    let (roots, alpha, flips) = (words(2 * n), words(n), words(n / 64));
+    for bits in [15, 31, 63] {
+        let batch = Batch {
+            bits,
+            prg_key: [7; 16],
+        };
+        let mut keys = words(dcf::key_words(bits, n));
+        let mut out = words(n / 64);
+        let mut group = c.benchmark_group(format!("comparison/{bits}"));
+        group.sample_size(10);
+        group.throughput(Throughput::Elements(n as u64));
+        for path in CpuPath::all_available() {
+            let id = |name: &str| BenchmarkId::new(name, path);
+            group.bench_function(id("generate"), |b| {
+                b.iter(|| {
+                    dcf::generate(path, &batch, [&roots, &roots], &alpha, &flips, &mut keys);
+                });
+            });
+            group.bench_function(id("evaluate"), |b| {
+                b.iter(|| dcf::evaluate(path, &batch, true, &roots, &keys, &alpha, &mut out));
+            });
+        }
+    }
+}
+
+criterion_group!(benches, products, streams, elementwise, comparisons);
 criterion_main!(benches);

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tacit.backends.mpc.executor import Checkpoint, Holdings, adopt, run
+from tacit.backends.mpc.executor import Checkpoint, Holdings, adopt, run, shapes_of
 from tacit.backends.mpc.program import Program
 from tacit.backends.mpc.steps import Steps, Words
 from tacit.errors import ShapeError
@@ -30,7 +30,18 @@ class Actor:
     def prepare(self, parts: Parts, shapes: Shapes) -> Steps[None]:
         """Takes this party's parts of the weights, for all runs that follow."""
         self._holdings = adopt(self.program, self._adopted(parts, shapes))
-        yield from ()
+        yield from self._engine.settle(*self._holdings.weights.values())
+
+    def stock(self, arrays: Sequence[Words] = (), *, samples: int, runs: int = 1) -> Steps[None]:
+        """Makes ahead what can be made of the next runs on so many samples each, before their inputs are there.
+
+        Then only such runs can be made until it is used up; a protocol that has nothing to make ahead does nothing.
+        """
+        if self._holdings is None:
+            raise ShapeError("the weights were not shared yet", hint="call prepare first")
+        shapes = shapes_of(self.program, samples)
+        for _ in range(runs):
+            yield from self._engine.stock(_label(shapes), lambda: self._run({}, shapes, start=0, at=None))
 
     def predict(
         self, parts: Parts, shapes: Shapes, *, start: int = 0, at: At | None = None
@@ -39,6 +50,12 @@ class Actor:
 
         ``start``: a position at which ``parts`` are those of all live secrets.
         """
+        label = _label(shapes) if at is None and not start else "a run with checkpoints"
+        return (yield from self._engine.run(label, lambda: self._run(parts, shapes, start=start, at=at)))
+
+    def _run(
+        self, parts: Parts, shapes: Shapes, *, start: int, at: At | None
+    ) -> Steps[dict[str, list[Words]]]:
         if self._holdings is None:
             raise ShapeError("the weights were not shared yet", hint="call prepare first")
         engine = self._engine
@@ -55,7 +72,15 @@ class Actor:
         return given
 
     def _adopted(self, parts: Parts, shapes: Shapes) -> dict[str, Any]:
-        return {name: self._engine.adopt(list(arrays), tuple(shapes[name])) for name, arrays in parts.items()}
+        return {
+            name: self._engine.adopt(list(parts.get(name, ())), tuple(shape))
+            for name, shape in shapes.items()
+        }
+
+
+def _label(shapes: Shapes) -> str:
+    """What is public of a run."""
+    return ", ".join(f"{name} {tuple(shape)}" for name, shape in sorted(shapes.items()))
 
 
 def _between(at: At) -> Callable[[Checkpoint], Steps[None] | None]:

@@ -4,12 +4,14 @@ arguments."""
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Collection, Sequence
-from typing import Final, TypeVar
+from collections import deque
+from collections.abc import Callable, Collection, Hashable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
 from tacit.backends.mpc import dealer_local as local
+from tacit.backends.mpc.dealer_ahead import DEALER, Recording, Supply, received, recorded, supplied
 from tacit.backends.mpc.dealer_secret import WORD
 from tacit.backends.mpc.engine import SLACK_BITS, Bits, Convolution, Engine, Secret
 from tacit.backends.mpc.steps import Steps
@@ -20,8 +22,7 @@ __all__ = ["DEALER", "Party", "cut_of", "distinct", "owner_of", "width_of"]
 S = TypeVar("S", bound=Secret)
 B = TypeVar("B", bound=Bits)
 T = TypeVar("T")
-
-DEALER: Final = 2
+R = TypeVar("R")
 
 
 class Party(Engine[S, B]):
@@ -36,6 +37,8 @@ class Party(Engine[S, B]):
         self._reveals = frozenset(reveals)
         self._revealed: set[str] = set()
         self._calls = 0
+        self._stocked: deque[tuple[Hashable, Recording[Any] | Supply]] = deque()
+        self._using = False
 
     def __repr__(self) -> str:
         return f"<dealer2, party {self.index}>"
@@ -44,8 +47,47 @@ class Party(Engine[S, B]):
         """The next run of the plan: each of its openings may be made once more. Nothing random starts over."""
         self._revealed.clear()
 
+    def stock(self, label: Hashable, run: Callable[[], Steps[Any]]) -> Steps[None]:
+        if self.index == DEALER:
+            self._using = True
+            try:
+                recording = recorded(run())
+            finally:
+                self._using = False
+            yield from recording.deliver()
+            self._stocked.append((label, recording))
+        else:
+            supply = yield from received()
+            self._stocked.append((label, supply))
+
+    def run(self, label: Hashable, run: Callable[[], Steps[R]]) -> Steps[R]:
+        if not self._stocked:
+            return (yield from run())
+        wanted, made = self._stocked[0]
+        if wanted != label:
+            raise InvalidParameterError(
+                f"randomness was made ahead for a run of {wanted}; got {label}",
+                hint="run what was announced, or begin a new session",
+            )
+        self._stocked.popleft()
+        result: R
+        if isinstance(made, Recording):
+            result = yield from made.steps()
+            return result
+        self._using = True
+        try:
+            result = yield from supplied(run(), made)
+        finally:
+            self._using = False
+        return result
+
     def _number(self) -> int:
-        """Of the next call; no number comes twice."""
+        """Of the next call; no number comes twice.
+
+        Raises ``InternalError`` where it is the number of a call of a run that the dealer made randomness for ahead.
+        """
+        if self._stocked and not self._using:
+            raise InternalError("a call came before the run for which randomness was made ahead")
         self._calls += 1
         return self._calls
 

@@ -203,7 +203,7 @@ class Computing(Party[Masked, MaskedBits]):
         return self.adopt([part], a.shape)
 
     def _product(self, product: local.Bilinear, x: Masked, y: Masked, cut: int) -> Steps[Masked]:
-        yield from self._settle(x, y)
+        yield from self.settle(x, y)
         own = self._stream()
         part = local.masked_product(product, self.index, (x.hat, x.mask), (y.hat, y.mask))
         mask = own.words(part.size).reshape(part.shape)
@@ -221,7 +221,7 @@ class Computing(Party[Masked, MaskedBits]):
         mask = mask - shared.reshape(part.shape)
         return Masked(self.index, hat=hat, mask=mask, known=WORD)
 
-    def _settle(self, *secrets: Masked) -> Steps[None]:
+    def settle(self, *secrets: Masked) -> Steps[None]:
         """Opens the masked forms that are missing, in one round."""
         missing = distinct(secrets, lambda each: each.known < WORD)
         if missing:

@@ -109,6 +109,13 @@ class Dealing(Party[Dealt, DealtBits]):
         yield Round()
         return []
 
+    def settle(self, *secrets: Dealt) -> Steps[None]:
+        missing = distinct(secrets, _narrow)
+        if missing:
+            drawn = self._streams().masks(missing)
+            yield Round()
+            _keep(drawn, *missing)
+
     def truncate(self, x: Dealt, cut: int) -> Steps[Dealt]:
         streams = self._streams()
         drawn = streams.masks(distinct([x], _narrow))
@@ -156,11 +163,7 @@ class Dealing(Party[Dealt, DealtBits]):
         return self.adopt([], a.shape)
 
     def _product(self, product: local.Bilinear, x: Dealt, y: Dealt, cut: int) -> Steps[Dealt]:
-        missing = distinct([x, y], _narrow)
-        if missing:
-            drawn = self._streams().masks(missing)
-            yield Round()
-            _keep(drawn, *missing)
+        yield from self.settle(x, y)
         streams = self._streams()
         both = np.asarray(product(x.mask, y.mask))
         mask = (streams.of[0].words(both.size) + streams.of[1].words(both.size)).reshape(both.shape) - both

@@ -7,9 +7,9 @@ talks to other parties is a generator (`Steps`); the rest is local. Numbers are 
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 
@@ -81,6 +81,7 @@ class Bits(abc.ABC):
 
 S = TypeVar("S", bound=Secret)
 B = TypeVar("B", bound=Bits)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,24 @@ class Engine(abc.ABC, Generic[S, B]):
 
         Raises ``RevealError`` where the plan has no such opening, or it was made before.
         """
+
+    def settle(self, *secrets: S) -> Steps[None]:
+        """Opens now, under masks, what products would open first: for secrets that are used in many runs."""
+        yield from ()
+
+    def stock(self, label: Hashable, run: Callable[[], Steps[Any]]) -> Steps[None]:
+        """Makes ahead what can be made of a run before its inputs are there; ``label`` says what is public of it.
+
+        ``run``: called by a dealer, who needs no inputs. What was stocked is used in order by `run`.
+        """
+        yield from ()
+
+    def run(self, label: Hashable, run: Callable[[], Steps[T]]) -> Steps[T]:
+        """A run, with what was made ahead for it, if there is something.
+
+        Raises ``InvalidParameterError`` where that was made under another label.
+        """
+        return run()
 
     @abc.abstractmethod
     def multiply(self, x: S, y: S, *, cut: int = 0) -> Steps[S]:

@@ -191,7 +191,7 @@ class Rehearsal(Engine[Plain, PlainBits]):
         words = x.words * y.words
         self._check(lambda: x.words.view(np.int64).astype(float) * y.words.view(np.int64), cut)
         self.work.elements += words.size
-        yield from self._settle(x, y)
+        yield from self.settle(x, y)
         yield from _pay(self.prices.multiply(words.size, cut))
         return self._cut(words, cut)
 
@@ -199,14 +199,14 @@ class Rehearsal(Engine[Plain, PlainBits]):
         words = _matmul_words(x.words, y.words)
         self._check(lambda: _real(x) @ _real(y), cut)
         self.work.products += words.size * x.shape[-1]
-        yield from self._settle(x, y)
+        yield from self.settle(x, y)
         yield from _pay(self.prices.matmul(words.size, cut))
         return self._cut(words, cut)
 
     def convolve(self, x: Plain, kernel: Plain, placement: Convolution, *, cut: int = 0) -> Steps[Plain]:
         words = convolve_words(x.words, kernel.words, placement)
         self.work.products += words.size * kernel.size // kernel.shape[0]
-        yield from self._settle(x, kernel)
+        yield from self.settle(x, kernel)
         yield from _pay(self.prices.convolve(words.size, cut))
         return self._cut(words, cut)
 
@@ -219,7 +219,7 @@ class Rehearsal(Engine[Plain, PlainBits]):
         """Beyond 2^62, a random word: whoever does not drop it is found out."""
         words = x.words * y.words
         self.work.elements += words.size
-        yield from self._settle(x, y)
+        yield from self.settle(x, y)
         yield from _pay(self.prices.multiply(words.size, cut))
         beyond = np.abs(_real(x) * _real(y)) > 2.0**SLACK_BITS if cut else np.zeros(words.shape, bool)
         kept = self._cut(np.where(beyond, np.uint64(0), words), cut)
@@ -270,7 +270,7 @@ class Rehearsal(Engine[Plain, PlainBits]):
         """Bits known in masked form of a result that comes as shares."""
         return 0 if self.prices.masked else 64
 
-    def _settle(self, *secrets: Plain) -> Steps[None]:
+    def settle(self, *secrets: Plain) -> Steps[None]:
         if any(x.known < 64 for x in secrets):
             yield from self._open(secrets, (), [(0,) * self.parties])
 

@@ -83,6 +83,6 @@ class Timing:
 
 def amounts_of(job: Job, prices: Prices) -> Amounts:
     """What a job is, under the prices of a protocol."""
-    rehearsal, tally = Rehearsal(prices), Tally()
+    rehearsal, tally = Rehearsal(prices), Tally(ahead=prices.ahead)
     rehearse(Timing(rehearsal).run([], job.method, job.size), tally)
     return Amounts.of(tally, rehearsal.work)
