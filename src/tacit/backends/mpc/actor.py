@@ -51,7 +51,10 @@ class Actor:
         ``start``: a position at which ``parts`` are those of all live secrets.
         """
         label = _label(shapes) if at is None and not start else "a run with checkpoints"
-        return (yield from self._engine.run(label, lambda: self._run(parts, shapes, start=start, at=at)))
+        given: dict[str, list[Words]] = yield from self._engine.run(
+            label, lambda: self._run(parts, shapes, start=start, at=at)
+        )
+        return given
 
     def _run(
         self, parts: Parts, shapes: Shapes, *, start: int, at: At | None
