@@ -11,6 +11,7 @@ from scipy import special
 
 from tacit.backends.mpc.fixedpoint import decode, encode
 from tacit.backends.mpc.functions.reciprocal import quotient, quotient_error
+from tacit.backends.mpc.functions.roots import power, power_error
 from tacit.backends.mpc.functions.softmax import softmax, softmax_error
 from tacit.backends.mpc.functions.table import FUNCTIONS
 from tacit.backends.mpc.rehearsal import Rehearsal, rehearse
@@ -23,10 +24,13 @@ REAL: dict[str, Callable[[Floats], Floats]] = {
     "Erf": special.erf,
     "Exp": np.exp,
     "Gelu": lambda x: x * special.ndtr(x),
+    "Log": np.log,
     "Reciprocal": lambda x: 1 / x,
     "Relu": lambda x: np.maximum(x, 0),
+    "Rsqrt": lambda x: 1 / np.sqrt(x),
     "Sigmoid": special.expit,
     "Silu": lambda x: x * special.expit(x),
+    "Sqrt": np.sqrt,
     "Tanh": np.tanh,
 }
 
@@ -41,6 +45,9 @@ RANGES: dict[str, list[tuple[float, float]]] = {
         (0.0, 1.0),
         (-90.0, -50.0),
     ],
+    "Log": [(0.5, 8.0), (2.0**-11, 1000.0), (1.0, 1.1), (3.0, 3.0)],
+    "Rsqrt": [(0.5, 8.0), (2.0**-10, 500.0), (1e-2, 30000.0), (4.0, 4.0)],
+    "Sqrt": [(0.0, 8.0), (0.0, 5000.0), (1.0, 1.5), (300.0, 40000.0)],
     "Reciprocal": [(1.0, 128.0), (0.01, 10.0), (2.0**-8, 1024.0), (-5.0, -0.5), (1.0, 1.2), (300.0, 40000.0)],
 }
 
@@ -141,3 +148,19 @@ def test_quotient(f: int, low: float, high: float, reach: float) -> None:
     )
     worst = float(np.max(np.abs(decode(rehearse(steps).words, f) - x / y)))
     assert worst <= quotient_error(f, reach, low, high) <= 20 * worst
+
+
+@pytest.mark.parametrize("exponent", [-2.0, -1.5, 0.25, 1.5, 2.5, 5.0])
+def test_constant_powers(exponent: float) -> None:
+    x = decode(encode(np.geomspace(0.25, 6.0, 3000), 16), 16)
+    engine = Rehearsal()
+    steps = power(engine, engine.public(encode(x, 16)), exponent, f=16, low=0.25, high=6.0)
+    worst = float(np.max(np.abs(decode(rehearse(steps).words, 16) - x**exponent)))
+    assert worst <= power_error(exponent, 16, 0.25, 6.0) <= 10 * worst
+    with pytest.raises(PrecisionError, match="negative"):
+        power_error(exponent, 16, -1.0, 1.0)
+
+
+def test_powers_that_are_products_are_refused() -> None:
+    with pytest.raises(PrecisionError, match="a product"):
+        power_error(2.0, 16, 1.0, 2.0)

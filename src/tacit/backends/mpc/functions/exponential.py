@@ -92,8 +92,8 @@ def _squared(f: int, low: float, high: float, out: int, squares: int) -> _Recipe
     # Below, e^x is less than half a unit.
     start = math.floor(math.ldexp(-(out + 1) * math.log(2.0), f))
     tail = Affine(0, 0, math.exp(math.ldexp(start, -f - squares)))
-    root = search(np.exp, f + squares, domain, (start, domain[1]), (tail, tail), out=bits[0])
-    error = max((piece_error(each, bits[0]) for each in root.fits), default=0.0)
+    root = search(np.exp, f + squares, domain, (start, domain[1] + 1), (tail, tail), out=bits[0])
+    error = max((piece_error(each, bits[0]) for each in root.pieces if each is not tail), default=0.0)
     largest = math.exp(math.ldexp(domain[1], -f - squares))
     for after in bits[1:]:
         error = 2 * largest * error + error * error + math.ldexp(1.0, -after)

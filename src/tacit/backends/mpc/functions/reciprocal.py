@@ -22,17 +22,29 @@ __all__ = [
 
 
 def reciprocal(
-    engine: Engine[S, B], x: S, *, f: int, low: float, high: float, out: int | None = None
+    engine: Engine[S, B],
+    x: S,
+    *,
+    f: int,
+    low: float,
+    high: float,
+    out: int | None = None,
+    round_bits: float = 200.0,
 ) -> Steps[S]:
-    """1/x with ``out`` fractional bits, f if not given. The range may be negative, but not contain 0."""
-    table = _table(f, low, high, f if out is None else out)
+    """1/x with ``out`` fractional bits, f if not given. The range may be negative, but not contain 0.
+
+    ``round_bits``: as in `octaves`.
+    """
+    table = _table(f, low, high, f if out is None else out, round_bits)
     if high < 0:
         return -(yield from evaluate_octaves(engine, -x, table))
     return (yield from evaluate_octaves(engine, x, table))
 
 
-def reciprocal_error(f: int, low: float, high: float, out: int | None = None) -> float:
-    return _table(f, low, high, f if out is None else out).error
+def reciprocal_error(
+    f: int, low: float, high: float, out: int | None = None, round_bits: float = 200.0
+) -> float:
+    return _table(f, low, high, f if out is None else out, round_bits).error
 
 
 def reciprocal_output(f: int, low: float, high: float, out: int | None = None) -> tuple[float, float]:
@@ -74,11 +86,11 @@ def _quotient_bits(f: int, reach: float, low: float, high: float) -> int:
 
 
 @lru_cache(maxsize=256)
-def _table(f: int, low: float, high: float, out: int) -> Octaves:
+def _table(f: int, low: float, high: float, out: int, round_bits: float) -> Octaves:
     if low <= 0.0 <= high:
         raise PrecisionError(
             "the argument of a reciprocal may be zero",
             hint="bound it away from zero, for instance by a larger epsilon",
         )
     least, most = words_of_range(f, *((low, high) if low > 0 else (-high, -low)))
-    return octaves(-1.0, unit=2.0**-f, low=max(least, 1), high=most, out=out)
+    return octaves(-1.0, unit=2.0**-f, low=max(least, 1), high=most, out=out, round_bits=round_bits)

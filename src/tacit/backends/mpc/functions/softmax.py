@@ -25,7 +25,9 @@ def softmax(engine: Engine[S, B], x: S, axis: int, *, f: int, low: float, high: 
     below = x.local(lambda w, t: w - np.expand_dims(t, axis), top)
     powers = yield from exponential(engine, below, f=f, low=low - high, high=0.0, out=inner)
     sums = powers.sum(axis, keepdims=True)
-    inverse = yield from reciprocal(engine, sums, f=inner, low=most, high=total, out=_INVERSE_BITS)
+    inverse = yield from reciprocal(
+        engine, sums, f=inner, low=most, high=total, out=_INVERSE_BITS, round_bits=200.0 * n
+    )
     return (yield from engine.multiply(powers, inverse, cut=inner + _INVERSE_BITS - f))
 
 
@@ -34,7 +36,7 @@ def softmax_error(f: int, low: float, high: float, n: int) -> float:
     inner = _inner(f, n)
     least, total = _total(f, n, low, high)
     each = exponential_error(f, low - high, 0.0, inner)
-    inverse = reciprocal_error(inner, least, total, _INVERSE_BITS)
+    inverse = reciprocal_error(inner, least, total, _INVERSE_BITS, 200.0 * n)
     return each * (1 + n) / least + (1 + each) * inverse + math.ldexp(1.0, -f)
 
 
@@ -43,7 +45,7 @@ _INVERSE_BITS = 26
 
 def _inner(f: int, n: int) -> int:
     """Fractional bits of the powers: n of them are added."""
-    return min(f + max(n, 1).bit_length() + 1, 27)
+    return min(f + max(n, 1).bit_length(), 27)
 
 
 def _total(f: int, n: int, low: float, high: float) -> tuple[float, float]:

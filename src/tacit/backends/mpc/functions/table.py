@@ -33,6 +33,20 @@ from tacit.backends.mpc.functions.reciprocal import (
     reciprocal_output,
     reciprocal_slope,
 )
+from tacit.backends.mpc.functions.roots import (
+    inverse_root,
+    inverse_root_error,
+    inverse_root_output,
+    inverse_root_slope,
+    logarithm,
+    logarithm_error,
+    logarithm_output,
+    logarithm_slope,
+    root,
+    root_error,
+    root_output,
+    root_slope,
+)
 from tacit.backends.mpc.functions.sigmoid import (
     sigmoid,
     sigmoid_error,
@@ -71,10 +85,13 @@ FUNCTIONS: Mapping[str, Function] = MappingProxyType(
             Function("Erf", erf, erf_error, erf_output, erf_slope),
             Function("Exp", exponential, exponential_error, exponential_output, exponential_slope),
             Function("Gelu", gelu, gelu_error, gelu_output, gelu_slope),
+            Function("Log", logarithm, logarithm_error, logarithm_output, logarithm_slope),
             Function("Reciprocal", reciprocal, reciprocal_error, reciprocal_output, reciprocal_slope),
             Function("Relu", relu, _exact, _rectified, _one),
+            Function("Rsqrt", inverse_root, inverse_root_error, inverse_root_output, inverse_root_slope),
             Function("Sigmoid", sigmoid, sigmoid_error, sigmoid_output, sigmoid_slope),
             Function("Silu", silu, silu_error, silu_output, silu_slope),
+            Function("Sqrt", root, root_error, root_output, root_slope),
             Function("Tanh", tanh, tanh_error, tanh_output, tanh_slope),
         )
     }
