@@ -16,10 +16,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tacit.backends.mpc.replicated import open_engine
+from tacit.backends.mpc.steps import lockstep
 from tacit.errors import DataError, RevealError
+from tacit.net.channel import Limits
 from tacit.net.channel_identity import Identity
+from tacit.runtime import checkpoint
+from tacit.runtime.attempt import Attempt
 from tacit.runtime.checkpoint import Vault
 from tacit.runtime.job import load_job
+from tacit.runtime.protocols import named
+from tacit.runtime.record import Record
 from tacit.runtime.starting import run_job
 from tests.net.channel_parties import write_identity
 from tests.patience import PATIENCE_S, until
@@ -116,14 +123,94 @@ def test_a_job_resumes(tmp_path: pathlib.Path, victim: str, where: str, kind: si
         assert (own.state / "jobs" / job.id / "openings").read_text() == "output:y\n"
 
 
-def test_an_opening_that_was_begun_is_not_made_again(tmp_path: pathlib.Path) -> None:
+@pytest.mark.parametrize("victim", ["clinic", "maker", "third"])
+def test_an_opening_that_was_begun_is_not_made_again(tmp_path: pathlib.Path, victim: str) -> None:
+    """The job fails, unless what was missing for the result came from a party that lived."""
     made = organisations.make(tmp_path)
     job, _ = load_job(tmp_path / "job.toml")
-    with (
-        parties(tmp_path, "maker", "reveal", signal.SIGKILL),
-        pytest.raises(RevealError, match="nothing is opened twice"),
+    expected = layers.clear(organisations.matrices(), organisations.samples())
+    with parties(tmp_path, victim, "reveal", signal.SIGKILL) as started:
+        try:
+            run_job(made["clinic"], job, progress=lambda phase, done: None)
+        except RevealError as error:
+            assert "nothing is opened twice" in str(error)
+            assert not (made["clinic"].state / "jobs" / job.id / "result.npz").exists()
+        else:
+            assert victim == "maker"
+            np.testing.assert_allclose(
+                result_of(made["clinic"], job.id), expected, rtol=0, atol=WITHIN * expected.max()
+            )
+        for each in started.values():
+            assert sum(line["what"] == "running" for line in each.told()) == 1, "no second session"
+    assert (made[victim].state / "jobs" / job.id / "openings").read_text() == "output:y\n"
+
+
+def test_a_large_checkpoint_is_sealed_in_pieces(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "_PIECE_BYTES", 1 << 10)
+    write_identity(tmp_path, "a")
+    vault = Vault(tmp_path, Identity(tmp_path / "a.pem", tmp_path / "a.key"), job="one", plan=b"p")
+    words = np.arange(1000, dtype=np.uint64)
+    vault.save(7, {"x": [words]})
+    np.testing.assert_array_equal(vault.load(7)["x"][0], words)
+    path = tmp_path / "7.checkpoint"
+    sealed, head, step = path.read_bytes(), 40, (1 << 10) + 16
+    assert len(sealed) > 7 * step
+    for wrong in (
+        sealed[: head + 3 * step],
+        sealed[:head]
+        + sealed[head + step : head + 2 * step]
+        + sealed[head : head + step]
+        + sealed[head + 2 * step :],
+        sealed + sealed[head : head + step],
+        sealed[:head],
     ):
-        run_job(made["clinic"], job, progress=lambda phase, done: None)
+        path.write_bytes(wrong)
+        with pytest.raises(DataError, match="damaged"):
+            vault.load(7)
+
+
+def test_shares_of_a_checkpoint_are_made_anew(tmp_path: pathlib.Path) -> None:
+    """No party begins a session with a share that it held before, and the secret is the same."""
+    made = organisations.make(tmp_path)
+    job, _ = load_job(tmp_path / "job.toml")
+    secret = np.random.default_rng(1).integers(0, 1 << 63, (4, 5), dtype=np.uint64)
+
+    def opened() -> list[Any]:
+        session, plan = os.urandom(16), bytes(32)
+        return lockstep([open_engine(i, session=session, plan=plan, reveals=("y",)) for i in range(3)])
+
+    old = opened()
+    shared = lockstep(
+        [engine.share(0, secret if engine.index == 0 else None, secret.shape) for engine in old]
+    )
+    attempts = []
+    for name, engine, x in zip(organisations.NAMES, old, shared, strict=True):
+        record = Record(tmp_path / f"{name}.job", job, b"", 4, b"plan")
+        shape = np.array(x.shape, dtype=np.uint64)
+        record.vault(made[name]).save(3, {"x": [shape, *engine.arrays(x)]})
+        attempts.append(
+            Attempt(
+                organisation=made[name],
+                record=record,
+                protocol=named("replicated3"),
+                play=layers.Layers(((5, 5),)),
+                session=b"",
+                position=3,
+                weights=None,
+                inputs=None,
+                limits=Limits(),
+                progress=lambda position, end: None,
+            )
+        )
+    new = opened()
+    loaded = lockstep([attempt.loaded(engine) for attempt, engine in zip(attempts, new, strict=True)])
+    for engine, before, after in zip(new, shared, loaded, strict=True):
+        for one, other in zip(engine.arrays(before), engine.arrays(after["x"]), strict=True):
+            assert one.shape == other.shape and not np.any(one == other)
+    found = lockstep([engine.reveal(x["x"], (1,), "y") for engine, x in zip(new, loaded, strict=True)])
+    np.testing.assert_array_equal(found[1], secret)
 
 
 def test_checkpoints_are_sealed_and_bound(tmp_path: pathlib.Path) -> None:

@@ -42,10 +42,12 @@ def command(
             }
         )
         return
-    output.show(text(described.outputs, result, folder, outcome.receipts))
+    output.show(text(described.outputs, described.parties, result, folder, outcome.receipts))
 
 
-def text(outputs: tuple[str, ...], result: Any, folder: pathlib.Path, receipts: Any) -> str:
+def text(
+    outputs: tuple[str, ...], parties: tuple[str, ...], result: Any, folder: pathlib.Path, receipts: Any
+) -> str:
     lines = []
     if result is not None:
         name, values = next(iter(result.items()))
@@ -60,6 +62,9 @@ def text(outputs: tuple[str, ...], result: Any, folder: pathlib.Path, receipts: 
             f"{name}: {output.time_text(report['seconds'])}, sent {output.size_text(report['sent_bytes'])}, "
             f"{report['rounds']} rounds"
         )
-    first = next(iter(receipts.values()))
-    lines.append(f"plan {first['plan'][:16]}…, session {first['session']}; the receipts agree")
+    if receipts:
+        first = next(iter(receipts.values()))
+        lines.append(f"plan {first['plan'][:16]}…, session {first['session']}; the receipts agree")
+    if missing := [name for name in parties if name not in receipts]:
+        lines.append(f"no receipt of {', '.join(missing)}: cut off after the result was opened")
     return "\n".join(lines).replace("[", r"\[")

@@ -97,7 +97,7 @@ class Attempt:
         job, play = self.record.job, self.play
         holdings = yield from play.prepare(engine, self.weights, job.parties.index(job.model_at))
         if self.position:
-            live = yield from self._loaded(engine)
+            live = yield from self.loaded(engine)
         else:
             live = yield from play.share(
                 engine, self.inputs, job.parties.index(job.data_at), self.record.rows
@@ -129,7 +129,8 @@ class Attempt:
 
         return at
 
-    def _loaded(self, engine: PartyEngine) -> Steps[Live]:
+    def loaded(self, engine: PartyEngine) -> Steps[Live]:
+        """The secrets of the checkpoint, in shares that were in no session before."""
         stored = self.record.vault(self.organisation).load(self.position)
         old = []
         for shape, *arrays in stored.values():

@@ -1,8 +1,9 @@
 """Checkpoints of one party: its live shares between two layers, sealed by a key of its identity, whole or not at all.
 
-The file of a position is AES-256-GCM over the arrays; its key comes by HKDF (RFC 5869) from the private key of the
-party and a fresh salt of 32 bytes, so a nonce is never used twice under one key. What is authenticated beside is the
-job, the plan and the position: a file of another job or position is refused. It is written beside, synced, and renamed.
+The file of a position is AES-256-GCM over pieces of the arrays; its key comes by HKDF (RFC 5869) from the private key
+of the party and a fresh salt of 32 bytes, and the nonce is the number of the piece: none is used twice under one key.
+What is authenticated beside is the job, the plan, the position, and how many pieces there are: a file of another job or
+position, or a part of one, is refused. It is written beside, synced, and renamed.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import cbor2
 import numpy as np
 
 from tacit.backends.mpc.steps import Words
-from tacit.errors import DataError, InternalError
+from tacit.errors import DataError
 from tacit.net.channel_identity import Identity
 
 __all__ = ["Arrays", "Vault", "write_durably"]
@@ -29,8 +30,9 @@ KEPT = 2
 """Checkpoints that a party keeps: nobody passes one before all have saved the one before it."""
 _MAGIC = b"tacitck1"
 _SALT_BYTES = 32
-_NONCE = bytes(12)
-_PIECE = 1 << 30
+_NONCE_BYTES, _TAG_BYTES = 12, 16
+_PIECE_BYTES = 1 << 26
+"""Sealed at once: the interpreter is held for some hundredths of a second, which heartbeats can wait."""
 
 
 class Vault:
@@ -69,7 +71,8 @@ class Vault:
         (length,) = struct.unpack_from(">Q", content)
         start = 8 + length
         found: dict[str, list[Words]] = {}
-        for name, shapes in cbor2.loads(content[8:start]):
+        rows = cbor2.loads(content[8:start])
+        for name, shapes in rows:
             found[name] = []
             for shape in shapes:
                 count = int(np.prod(shape, dtype=np.int64))
@@ -90,22 +93,28 @@ class Vault:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         salt = secrets.token_bytes(_SALT_BYTES)
-        if len(content) >= _PIECE:
-            raise InternalError("a checkpoint is larger than one key seals at once")
-        bound = self._bound + struct.pack(">Q", position)
-        return _MAGIC + salt + AESGCM(self._key(salt)).encrypt(_NONCE, content, bound)
+        cipher = AESGCM(self._key(salt))
+        pieces = [content[start : start + _PIECE_BYTES] for start in range(0, len(content), _PIECE_BYTES)]
+        bound = self._bound + struct.pack(">QQ", position, len(pieces))
+        sealed = [cipher.encrypt(_nonce(number), piece, bound) for number, piece in enumerate(pieces)]
+        return b"".join((_MAGIC, salt, *sealed))
 
     def _open(self, position: int, sealed: bytes) -> bytes:
         from cryptography.exceptions import InvalidTag
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         start = len(_MAGIC) + _SALT_BYTES
-        bound = self._bound + struct.pack(">Q", position)
+        step = _PIECE_BYTES + _TAG_BYTES
+        starts = range(start, len(sealed), step)
+        bound = self._bound + struct.pack(">QQ", position, len(starts))
         try:
-            if not sealed.startswith(_MAGIC):
+            if not sealed.startswith(_MAGIC) or not starts:
                 raise InvalidTag
-            key = self._key(sealed[len(_MAGIC) : start])
-            return AESGCM(key).decrypt(_NONCE, sealed[start:], bound)
+            cipher = AESGCM(self._key(sealed[len(_MAGIC) : start]))
+            return b"".join(
+                cipher.decrypt(_nonce(number), sealed[place : place + step], bound)
+                for number, place in enumerate(starts)
+            )
         except InvalidTag:
             raise DataError(
                 f"the checkpoint `{self._path(position)}` is damaged, or of another job or identity",
@@ -123,6 +132,10 @@ class Vault:
             serialization.NoEncryption(),
         )
         return HKDF(hashes.SHA256(), 32, salt, b"tacit checkpoint 1").derive(secret)
+
+
+def _nonce(number: int) -> bytes:
+    return number.to_bytes(_NONCE_BYTES, "big")
 
 
 def write_durably(path: Path, content: bytes) -> None:

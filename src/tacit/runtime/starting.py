@@ -27,14 +27,17 @@ Progress = Callable[[str, float], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """``receipts``: of each party. ``resumed``: how many sessions were cut off before the last."""
+    """``receipts``: of each party; none of one that was cut off after the result was opened to all who see it.
+
+    ``resumed``: how many sessions were cut off before the last.
+    """
 
     job: Job
     receipts: Mapping[str, Mapping[str, Any]]
 
     @property
     def resumed(self) -> int:
-        return max(int(receipt["attempt"]) for receipt in self.receipts.values()) - 1
+        return max((int(receipt["attempt"]) for receipt in self.receipts.values()), default=1) - 1
 
 
 def run_job(own: Organisation, job: Job, *, progress: Progress) -> Outcome:
@@ -53,13 +56,14 @@ def run_job(own: Organisation, job: Job, *, progress: Progress) -> Outcome:
         # Whether a party that dies while it answers has begun is seen below.
         with contextlib.suppress(*_AWAY):
             call(own, peers[name], "begin", begin)
-    receipts = {name: _wait(own, job, name, progress) for name in job.parties}
+    waited = {name: _wait(own, job, name, progress) for name in job.parties}
+    receipts = {name: receipt for name, receipt in waited.items() if receipt is not None}
     check_receipts(job, receipts)
     return Outcome(job, receipts)
 
 
-def _wait(own: Organisation, job: Job, name: str, progress: Progress) -> Mapping[str, Any]:
-    """The receipt of one party. A party that is not there is given time to come back."""
+def _wait(own: Organisation, job: Job, name: str, progress: Progress) -> Mapping[str, Any] | None:
+    """The receipt of one party, once it is done. A party that is not there is given time to come back."""
     gone_since: float | None = None
     while True:
         try:
@@ -71,11 +75,11 @@ def _wait(own: Organisation, job: Job, name: str, progress: Progress) -> Mapping
             time.sleep(_POLL_S / 4)
             continue
         gone_since = None
-        if found["state"] == "done" and found["receipt"] is not None:
-            receipt: Mapping[str, Any] = found["receipt"]
+        if found["state"] == "done":
+            receipt: Mapping[str, Any] | None = found["receipt"]
             return receipt
-        if found["state"] in ("done", "failed"):
-            raise error_of(found["error"] or {"code": "peer", "text": f"`{name}` has no receipt of the job"})
+        if found["state"] == "failed":
+            raise error_of(found["error"] or {})
         progress(found["state"], found["position"] / max(1, found["end"]))
         if found["state"] == "interrupted":
             time.sleep(_POLL_S / 4)
@@ -85,7 +89,7 @@ def check_receipts(job: Job, receipts: Mapping[str, Mapping[str, Any]]) -> None:
     """What each party sent is what the other received. Raises ``PeerMisbehavedError``."""
     for name, receipt in receipts.items():
         for peer, hashes in receipt["transcript"].items():
-            if hashes["sent"] != receipts[peer]["transcript"][name]["received"]:
+            if peer in receipts and hashes["sent"] != receipts[peer]["transcript"][name]["received"]:
                 raise party_error(
                     PeerMisbehavedError,
                     peer,
