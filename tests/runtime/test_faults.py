@@ -2,38 +2,47 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import signal
 
 import pytest
 
-from tacit.errors import PeerError
+from tacit.errors import PeerError, PeerTimeoutError
 from tacit.runtime.local import Parties
 from tests.patience import SOON_S
 from tests.runtime.doomed import ROUNDS
 
 POINTS = range(0, ROUNDS, ROUNDS // 10)
+DOOMED = "tests.runtime.doomed:Doomed"
+TRIES = 5
 PROMISED_S = 2.0
 """What `SECURITY.md` says of a machine that is not busy otherwise; here it is printed, and bound by patience."""
 
 
+CASES = [("replicated3", at) for at in POINTS] + [("dealer2", at) for at in POINTS[1::5]]
+
+
 @pytest.mark.parametrize("index", range(3), ids=["first", "second", "third"])
-@pytest.mark.parametrize("at", POINTS)
+@pytest.mark.parametrize(("variant", "at"), CASES)
 @pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
 def test_all_others_name_who_is_gone(
-    tmp_path: pathlib.Path, kind: signal.Signals, at: int, index: int
+    tmp_path: pathlib.Path, kind: signal.Signals, variant: str, at: int, index: int
 ) -> None:
     note = tmp_path / "time"
-    with Parties.start("tests.runtime.doomed:Doomed") as parties:
-        victim = parties.names[index]
-        with pytest.raises(PeerError) as caught:
-            parties.call("doomed", index=index, at=at, kind=int(kind), note=str(note))
-        assert caught.value.party == victim
-        others = set(parties.names) - {victim}
-        ended = {name: found for name, found in parties.failures.items() if name != victim}
-        assert set(ended) == others, "somebody did not end"
-        gone = float(note.read_text())
-        for name, (error, when) in ended.items():
-            assert isinstance(error, PeerError) and error.party == victim, (name, error)
-            print(f"{name} named {victim} after {when - gone:.3f} s; promised {PROMISED_S} s")
-            assert when - gone < SOON_S
+    for _ in range(TRIES):
+        with contextlib.suppress(PeerTimeoutError), Parties.start(DOOMED, variant=variant) as parties:
+            victim = parties.names[index]
+            with pytest.raises(PeerError) as caught:
+                parties.call("doomed", index=index, at=at, kind=int(kind), note=str(note))
+        if note.exists():
+            break
+    # Without it, one that nobody harmed was not let run for 1.5 s: the machine is too busy to tell anything.
+    gone = float(note.read_text())
+    assert caught.value.party == victim
+    ended = {name: found for name, found in parties.failures.items() if name != victim}
+    assert set(ended) == set(parties.names) - {victim}, "somebody did not end"
+    for name, (error, when) in ended.items():
+        assert isinstance(error, PeerError) and error.party == victim, (name, error)
+        print(f"{name} named {victim} after {when - gone:.3f} s; promised {PROMISED_S} s")
+        assert when - gone < SOON_S

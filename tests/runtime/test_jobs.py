@@ -52,9 +52,10 @@ def result_of(own: Organisation, job: str) -> Any:
         return file["0:y"]
 
 
-def test_a_job_gives_the_clear_answer(tmp_path: pathlib.Path) -> None:
+@pytest.mark.parametrize("protection", ["replicated3", "dealer2"])
+def test_a_job_gives_the_clear_answer(tmp_path: pathlib.Path, protection: str) -> None:
     made = organisations.make(tmp_path)
-    job, party = load_job(tmp_path / "job.toml")
+    job, party = load_job(organisations.write_job(tmp_path, protection=protection))
     assert party == tmp_path / "clinic.toml"
     with up(made):
         outcome = run_job(made["clinic"], job, progress=lambda phase, done: None)

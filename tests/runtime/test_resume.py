@@ -89,19 +89,21 @@ def parties(folder: pathlib.Path, victim: str = "", where: str = "", kind: int =
 
 
 @pytest.mark.parametrize(
-    ("victim", "where", "kind"),
+    ("victim", "where", "kind", "protection"),
     [
-        ("clinic", "prepare", signal.SIGKILL),
-        ("maker", "1", signal.SIGKILL),
-        ("third", "2", signal.SIGSTOP),
-        ("clinic", "3", signal.SIGKILL),
-        ("third", "4", signal.SIGKILL),
-        ("maker", "5", signal.SIGSTOP),
+        ("clinic", "prepare", signal.SIGKILL, "replicated3"),
+        ("maker", "1", signal.SIGKILL, "replicated3"),
+        ("third", "2", signal.SIGSTOP, "replicated3"),
+        ("clinic", "3", signal.SIGKILL, "dealer2"),
+        ("third", "4", signal.SIGKILL, "dealer2"),
+        ("maker", "5", signal.SIGSTOP, "replicated3"),
     ],
 )
-def test_a_job_resumes(tmp_path: pathlib.Path, victim: str, where: str, kind: signal.Signals) -> None:
+def test_a_job_resumes(
+    tmp_path: pathlib.Path, victim: str, where: str, kind: signal.Signals, protection: str
+) -> None:
     made = organisations.make(tmp_path)
-    job, _ = load_job(tmp_path / "job.toml")
+    job, _ = load_job(organisations.write_job(tmp_path, protection=protection))
     with parties(tmp_path, victim, where, int(kind)) as started:
         outcome = run_job(made["clinic"], job, progress=lambda phase, done: None)
         told = {name: each.told() for name, each in started.items()}

@@ -74,16 +74,18 @@ def _live(end: socket.socket) -> None:
     parties = [Party(name=row[0], pin=row[1], host=row[2], port=row[3]) for row in terms["parties"]]
     session, plan = bytes(terms["session"]), bytes(terms["plan"])
     limits = Limits(**terms["limits"])
+    protocol = Protocol(**{**terms["protocol"], "roles": tuple(terms["protocol"]["roles"])})
+    # What takes long and holds the interpreter's lock comes before the session: no heartbeat waits for it.
+    protocol.function("open_engine")
+    module, _, function = str(terms["script"]).partition(":")
+    make: Callable[..., Any] = getattr(importlib.import_module(module), function)
     with connect(
         name, parties, identity, session=session, plan=plan, limits=limits, listener=listener
     ) as channel:
         identity.key.unlink()
-        protocol = Protocol(**{**terms["protocol"], "roles": tuple(terms["protocol"]["roles"])})
         own = Session(channel, protocol, session=session, plan=plan)
         meter = Meter(channel)
         engine = own.open(terms["reveals"])
-        module, _, function = str(terms["script"]).partition(":")
-        make: Callable[..., Any] = getattr(importlib.import_module(module), function)
         actor = make(engine, bytes(terms["program"]))
         send(end, "ready", {"report": meter.report().to_dict()})
         _work(end, own, actor)
