@@ -21,8 +21,8 @@ class Doomed:
     def work(self, arrays: list[Words]) -> Steps[list[Words]]:
         """Products, truncations and comparisons, without end."""
         size = 1 << 12
-        x = yield from self.engine.share(0, _words(0, size), (size,))
-        y = yield from self.engine.share(1, _words(1, size), (size,))
+        x = yield from self.engine.share(0, self._own(0, size), (size,))
+        y = yield from self.engine.share(1, self._own(1, size), (size,))
         while True:
             x = yield from self.engine.multiply(x, y, cut=16)
             x = yield from self.engine.rectify(x, 32)
@@ -40,6 +40,5 @@ class Doomed:
             inbox = yield each
             number += 1
 
-
-def _words(owner: int, size: int) -> Words:
-    return np.full(size, (1 << 16) - owner, dtype=np.uint64)
+    def _own(self, owner: int, size: int) -> Words | None:
+        return np.full(size, (1 << 16) - owner, dtype=np.uint64) if self.engine.index == owner else None
