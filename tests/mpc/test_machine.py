@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tacit.backends.mpc.machine import AMD_ZEN5, MAX_FILE_BYTES, Amounts, fit, load, save
+from tacit.backends.mpc.machine import INTEL_XEON, MAX_FILE_BYTES, Amounts, fit, load, save
 from tacit.backends.mpc.network import LAN, LOOPBACK, WAN, Network
 from tacit.backends.mpc.rehearsal import Free, Price
 from tacit.backends.mpc.timing import JOBS, amounts_of
@@ -31,8 +31,8 @@ class Chatty(Free):
 
 def test_a_file_is_read_as_it_was_written(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "machine-mpc.json"
-    save(AMD_ZEN5, path)
-    assert load(path) == AMD_ZEN5
+    save(INTEL_XEON, path)
+    assert load(path) == INTEL_XEON
     assert [entry.name for entry in path.parent.iterdir()] == ["machine-mpc.json"]
 
 
@@ -66,7 +66,7 @@ def _zeros(found: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("change", [_no_variant, _negative, _nan, _unknown, _other_format, _escape, _zeros])
 def test_a_broken_file_is_refused(tmp_path: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    found = AMD_ZEN5.to_dict()
+    found = INTEL_XEON.to_dict()
     change(found)
     path = tmp_path / "machine-mpc.json"
     path.write_text(json.dumps(found))
@@ -85,16 +85,19 @@ def test_what_is_no_such_file_is_refused(tmp_path: Path, content: bytes) -> None
 
 def test_jobs_are_what_their_prices_say() -> None:
     found = {(job.method, job.size): amounts_of(job, Chatty()) for job in JOBS}
-    assert found["multiply", 1 << 12] == Amounts(rounds=1, sent_bytes=8 << 12, elements=1 << 12)
-    assert found["chain", 64] == Amounts(rounds=64, sent_bytes=64 * 8, elements=64)
-    assert found["matmul", 128] == Amounts(rounds=1, sent_bytes=8 << 14, products=128**3)
-    assert found["rectify", 1 << 11] == Amounts(rounds=2, sent_bytes=4 << 11, compared_bits=(1 << 11) * 32)
+    assert found["multiply", 1 << 12] == Amounts(calls=1, rounds=1, sent_bytes=8 << 12, elements=1 << 12)
+    assert found["chain", 64] == Amounts(calls=64, rounds=64, sent_bytes=64 * 8, elements=64)
+    assert found["beside", 64] == Amounts(calls=64, rounds=1, sent_bytes=64 * 8, elements=64)
+    assert found["matmul", 128] == Amounts(calls=1, rounds=1, sent_bytes=8 << 14, products=128**3)
+    assert found["rectify", 1 << 11] == Amounts(
+        calls=1, rounds=2, sent_bytes=4 << 11, compared_bits=(1 << 11) * 32
+    )
 
 
 def test_rates_are_found_again_from_times_that_they_made() -> None:
-    known = AMD_ZEN5.rates["replicated3"]
+    known = INTEL_XEON.rates["replicated3"]
     jobs = [amounts_of(job, Chatty()) for job in JOBS]
-    rates, worst = fit([(each, AMD_ZEN5.seconds("replicated3", each)) for each in jobs])
+    rates, worst = fit([(each, INTEL_XEON.seconds("replicated3", each)) for each in jobs])
     assert worst == pytest.approx(1.0, abs=1e-6)
     for each in jobs:
         again = sum(r * a for r, a in zip(rates, each.vector(), strict=True))
@@ -103,8 +106,8 @@ def test_rates_are_found_again_from_times_that_they_made() -> None:
 
 def test_networks_add_waiting_and_a_slower_wire() -> None:
     amounts = Amounts(rounds=30, sent_bytes=2.65e6, products=1e7, compared_bits=1e6)
-    here, near, far = (AMD_ZEN5.seconds("replicated3", amounts, n) for n in (LOOPBACK, LAN, WAN))
-    carried = 2.65e6 * AMD_ZEN5.rates["replicated3"][2]
+    here, near, far = (INTEL_XEON.seconds("replicated3", amounts, n) for n in (LOOPBACK, LAN, WAN))
+    carried = 2.65e6 * INTEL_XEON.rates["replicated3"][3]
     assert near == pytest.approx(here + 30 * 0.5e-3 + 2.65e6 / 125e6 - carried)
     assert far == pytest.approx(here + 30 * 20e-3 + 2.65e6 / 12.5e6 - carried)
 

@@ -118,12 +118,12 @@ def known_party_machine(path: str | Path | None = None) -> tuple[parties.Machine
         place = party_machine_path() if path is None else Path(path)
         machine = parties.load(place)
     except FileNotFoundError:
-        return parties.AMD_ZEN5, "this machine was not measured: run `tacit about --calibrate`"
+        return parties.INTEL_XEON, "this machine was not measured: run `tacit about --calibrate`"
     except (TacitError, OSError) as error:
         reason = str(error) if isinstance(error, TacitError) else f"`{place}` cannot be read"
-        return parties.AMD_ZEN5, f"{reason}: run `tacit about --calibrate`"
+        return parties.INTEL_XEON, f"{reason}: run `tacit about --calibrate`"
     if (machine.cpu, machine.cpu_path, machine.core) != (cpu_name(), cpu_path(), core_id()):
-        return parties.AMD_ZEN5, (
+        return parties.INTEL_XEON, (
             f"what was measured is of another machine or build ({machine.cpu}, {machine.cpu_path}, "
             f"{machine.core}): run `tacit about --calibrate`"
         )

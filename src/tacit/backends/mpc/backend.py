@@ -12,7 +12,7 @@ import numpy.typing as npt
 from tacit.backends.base import Cost, Declaration
 from tacit.backends.mpc.compile import compile_program
 from tacit.backends.mpc.declaration import SIGHTS, VARIANTS, assumptions_of, parameters_of, prices_in_words
-from tacit.backends.mpc.machine import AMD_ZEN5, Amounts, Machine
+from tacit.backends.mpc.machine import INTEL_XEON, Amounts, Machine
 from tacit.backends.mpc.measure import measure
 from tacit.backends.mpc.program import Program
 from tacit.backends.mpc.protocol import prices_of
@@ -75,7 +75,7 @@ class MpcBackend:
 
     def __init__(
         self,
-        machine: Machine = AMD_ZEN5,
+        machine: Machine = INTEL_XEON,
         *,
         variant: str = "replicated3",
         note: str = "",
@@ -126,7 +126,7 @@ class MpcBackend:
     ) -> Declaration:
         program = compiled.program
         measured = measure(program, prices_of(self.variant), batch)
-        amounts = Amounts.of(measured.run, measured.work)
+        amounts = Amounts.of(measured.run, measured.work, measured.calls)
         weight_words = sum(words.size for words in compiled.weights.values())
         inputs = batch * sum(value.features for value in graph.inputs)
         outputs = batch * sum(graph.values[name].features for name in graph.outputs)

@@ -13,12 +13,13 @@ import numpy as np
 from tacit.backends.mpc.engine import Engine, Secret
 from tacit.backends.mpc.machine import Amounts
 from tacit.backends.mpc.rehearsal import Prices, Rehearsal, rehearse
-from tacit.backends.mpc.steps import Steps, Tally, Words
+from tacit.backends.mpc.steps import Steps, Tally, Words, together
 
 __all__ = ["JOBS", "Job", "Timing", "amounts_of"]
 
 CUT = 16
 WIDTH = 32
+WIDE = 16
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,13 @@ JOBS = (
     Job("multiply", 1 << 12),
     Job("multiply", 1 << 17),
     Job("chain", 64),
+    Job("beside", 8),
+    Job("beside", 64),
     Job("matmul", 32),
     Job("matmul", 128),
     Job("matmul", 256),
+    Job("layers", 4),
+    Job("layers", 12),
     Job("rectify", 16),
     Job("rectify", 1 << 11),
     Job("rectify", 1 << 14),
@@ -56,7 +61,9 @@ class Timing:
         yield from {
             "multiply": self._multiply,
             "chain": self._chain,
+            "beside": self._beside,
             "matmul": self._matmul,
+            "layers": self._layers,
             "rectify": self._rectify,
         }[method_name](size)
         return []
@@ -74,8 +81,20 @@ class Timing:
         for _ in range(size):
             x = yield from self.engine.multiply(x, x, cut=CUT)
 
+    def _beside(self, size: int) -> Steps[None]:
+        """As many products in the rounds of one."""
+        x = self._zeros(1)
+        yield from together(*(self.engine.multiply(x, x, cut=CUT) for _ in range(size)))
+
     def _matmul(self, size: int) -> Steps[None]:
         yield from self.engine.matmul(self._zeros(size, size), self._zeros(size, size), cut=CUT)
+
+    def _layers(self, size: int) -> Steps[None]:
+        """A narrow network: as many products with a matrix, a sum, and a rectifier after each."""
+        x, weights, bias = self._zeros(1, WIDE), self._zeros(WIDE, WIDE), self._zeros(1, WIDE)
+        for _ in range(size):
+            x = yield from self.engine.matmul(x, weights, cut=CUT)
+            x = yield from self.engine.rectify(x + bias, WIDTH)
 
     def _rectify(self, size: int) -> Steps[None]:
         yield from self.engine.rectify(self._zeros(size), WIDTH)
@@ -85,4 +104,5 @@ def amounts_of(job: Job, prices: Prices) -> Amounts:
     """What a job is, under the prices of a protocol."""
     rehearsal, tally = Rehearsal(prices), Tally(ahead=prices.ahead)
     rehearse(Timing(rehearsal).run([], job.method, job.size), tally)
-    return Amounts.of(tally, rehearsal.work)
+    calls = {"chain": job.size, "beside": job.size, "layers": 2 * job.size}.get(job.method, 1)
+    return Amounts.of(tally, rehearsal.work, calls)
