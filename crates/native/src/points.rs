@@ -4,7 +4,7 @@ use pyo3::prelude::*;
 use tacit_share::dcf::{self, Batch};
 
 use crate::error::Class;
-use crate::integers::Count;
+use crate::integers::{Count, Size};
 use crate::shares::arrays::{Array, Target, Words, fresh, words_of};
 use crate::shares::{detached, path};
 
@@ -27,7 +27,8 @@ pub(crate) fn register(parent: &Bound<'_, PyModule>) -> PyResult<()> {
 
 /// Words of the keys of `n` comparisons of points of `bits` bits.
 #[pyfunction]
-fn key_words(bits: u32, n: Count) -> PyResult<usize> {
+fn key_words(bits: Size, n: Count) -> PyResult<usize> {
+    let Size(bits) = bits;
     checked(bits)?;
     let Count(n) = n;
     // More words than a slice can have are refused before they are counted.
@@ -43,7 +44,7 @@ fn key_words(bits: u32, n: Count) -> PyResult<usize> {
 fn generate<'py>(
     py: Python<'py>,
     prg_key: &[u8],
-    bits: u32,
+    bits: Size,
     roots: [Words<'py>; 2],
     alpha: Words<'py>,
     flips: Words<'py>,
@@ -60,7 +61,17 @@ fn generate<'py>(
         let (roots, out) = ([roots[0].slice(), roots[1].slice()], target.slice());
         let (alpha, flips) = (alpha.slice(), flips.slice());
         detached(py, move || {
-            dcf::generate(path, &Batch { bits, prg_key }, roots, alpha, flips, out);
+            dcf::generate(
+                path,
+                &Batch {
+                    bits: bits.0,
+                    prg_key,
+                },
+                roots,
+                alpha,
+                flips,
+                out,
+            );
             Ok(())
         })?;
     }
@@ -72,7 +83,7 @@ fn generate<'py>(
 fn evaluate<'py>(
     py: Python<'py>,
     prg_key: &[u8],
-    bits: u32,
+    bits: Size,
     second: bool,
     roots: Words<'py>,
     keys: Words<'py>,
@@ -91,7 +102,10 @@ fn evaluate<'py>(
         detached(py, move || {
             dcf::evaluate(
                 path,
-                &Batch { bits, prg_key },
+                &Batch {
+                    bits: bits.0,
+                    prg_key,
+                },
                 second,
                 roots,
                 keys,
