@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 import numpy as np
 
 from tacit.backends.mpc.compile import Compiled, compile_program, rehearse_program
+from tacit.backends.mpc.dealer_prices import DealerPrices
+from tacit.backends.mpc.engine import Engine
 from tacit.backends.mpc.executor import (
     decode_output,
     encode_inputs,
@@ -21,17 +24,29 @@ from tacit.backends.mpc.executor import (
 )
 from tacit.backends.mpc.measure import measure
 from tacit.backends.mpc.program import Program
-from tacit.backends.mpc.replicated import Replicated
+from tacit.backends.mpc.rehearsal import Prices
 from tacit.backends.mpc.replicated_prices import ReplicatedPrices
-from tacit.backends.mpc.steps import Steps, Tally, Words
+from tacit.backends.mpc.steps import Steps, Tally, Words, lockstep
 from tacit.errors import NoAdmissiblePlanError, PrecisionError, UnsupportedOpError
 from tacit.ir.interpret import interpret
 from tacit.ir.signature import Array
 from tests.conformance.random_models import Case, random_case
 from tests.conformance.random_trees import random_trees
-from tests.mpc.trio import together_run, trio
+from tests.mpc.pair import opened_session
+from tests.mpc.trio import trio
 
-__all__ = ["FAMILIES", "REFUSALS", "Outcome", "broken", "on_replicated", "on_words", "outcome", "sweep"]
+__all__ = [
+    "FAMILIES",
+    "REFUSALS",
+    "Outcome",
+    "Run",
+    "broken",
+    "on_dealer",
+    "on_replicated",
+    "on_words",
+    "outcome",
+    "sweep",
+]
 
 REFUSALS = (UnsupportedOpError, NoAdmissiblePlanError, PrecisionError)
 """Errors that may be raised instead of a program; any other is a defect."""
@@ -99,11 +114,23 @@ def on_words(compiled: Compiled, x: Array) -> dict[str, Array]:
 
 def on_replicated(compiled: Compiled, x: Array) -> dict[str, Array]:
     """Three parties with replicated shares in one process; what they send is what `measure` says."""
+    return _among(trio(openings=compiled.program.openings), ReplicatedPrices(), compiled, x)
+
+
+def on_dealer(compiled: Compiled, x: Array) -> dict[str, Array]:
+    """Two computing parties and a dealer in one process, likewise."""
+    return _among(opened_session(reveals=compiled.program.openings), DealerPrices(), compiled, x)
+
+
+def _among(
+    engines: Sequence[Engine[Any, Any]], prices: Prices, compiled: Compiled, x: Array
+) -> dict[str, Array]:
+    """Party 0 gives the samples and gets the outputs, party 1 the weights."""
     program = compiled.program
     name = program.inputs[0].name
     words = encode_inputs(program, {name: x})
 
-    def party(engine: Replicated) -> Steps[dict[str, Words | None]]:
+    def party(engine: Engine[Any, Any]) -> Steps[dict[str, Words | None]]:
         own = compiled.weights if engine.index == 1 else None
         holdings = yield from prepare(engine, program, own, 1)
         given = words if engine.index == 0 else {}
@@ -111,9 +138,9 @@ def on_replicated(compiled: Compiled, x: Array) -> dict[str, Array]:
         outputs = yield from run(engine, program, holdings, inputs)
         return (yield from reveal_outputs(engine, program, outputs, (0,)))
 
-    tally = Tally()
-    opened = together_run(trio(openings=program.openings), party, tally=tally)
-    cost = measure(program, ReplicatedPrices(), len(x))
+    tally = Tally(ahead=prices.ahead)
+    opened = lockstep([party(engine) for engine in engines], tally=tally)
+    cost = measure(program, prices, len(x))
     assert tally.rounds == cost.tally.rounds + cost.preparation.rounds
     before = cost.preparation.bits or [0] * 3
     assert tally.bits == [a + b for a, b in zip(before, cost.tally.bits, strict=True)]
@@ -143,7 +170,7 @@ def sweep(family: str, count: int, run_: Run, *, first: int = 0) -> Counter[str]
 
 
 if __name__ == "__main__":
-    # python -m tests.conformance.mpc_promise 2000: so many graphs in all, on words and on three parties
+    # python -m tests.conformance.mpc_promise 2000: so many graphs in all, on words and among parties
     for each in FAMILIES:
-        for engine in (on_words, on_replicated):
+        for engine in (on_words, on_replicated, on_dealer):
             print(each, engine.__name__, dict(sweep(each, int(sys.argv[1]) // len(FAMILIES), engine)))

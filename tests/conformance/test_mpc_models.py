@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conformance.mpc_promise import FAMILIES, on_replicated, on_words, sweep
+from tests.conformance.mpc_promise import FAMILIES, Run, on_dealer, on_replicated, on_words, sweep
 
 TRIED = {"affine": 100, "one function": 110, "two functions": 70, "trees": 40}
 LEAST = {"affine": 100, "one function": 100, "two functions": 62, "trees": 40}
 """How many of a family must run: 302 in all."""
 ON_PARTIES = 12
-"""Of each family, on three parties as well."""
+"""Of each family, among parties as well: three, and two with a dealer."""
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -19,9 +19,10 @@ def test_random_models_keep_their_promise_on_words(family: str) -> None:
     assert counts["run"] >= LEAST[family], counts
 
 
+@pytest.mark.parametrize("engine", [on_replicated, on_dealer])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_random_models_keep_their_promise_on_three_parties(family: str) -> None:
-    counts = sweep(family, ON_PARTIES, on_replicated, first=1000)
+def test_random_models_keep_their_promise_among_parties(family: str, engine: Run) -> None:
+    counts = sweep(family, ON_PARTIES, engine, first=1000)
     assert counts["run"] >= ON_PARTIES - 3, counts
 
 

@@ -139,7 +139,8 @@ def test_a_transformer_block_is_few_kinds_of_steps() -> None:
     assert (kinds["octaves"], kinds["softmax"], kinds["function"]) == (3, 1, 1)
     assert kinds["matmul"] == 6 + 2 + 3, "weights, attention, and the squares of three normalisations"
     assert error <= compiled.program.error_bound < 0.01
-    assert not compiled.program.saturations
+    named = [each.value for each in compiled.program.saturations]
+    assert len(named) == 3 and all(name.endswith("sum of squares") for name in named), "no activation"
 
 
 def test_forests_are_proven_apart_from_their_thresholds() -> None:
@@ -184,3 +185,15 @@ def test_a_secret_index_looks_up_a_table() -> None:
     graph = builder.finish([value], roles={"output": value})
     compiled, error = outcome(graph, rng.integers(0, 11, size=(30, 5)).astype(float))
     assert error <= compiled.program.error_bound < 0.001
+
+
+def test_logarithms_of_sums_of_powers_never_overflow() -> None:
+    rng = np.random.default_rng(8)
+    builder = GraphBuilder("log softmax")
+    x = builder.input("x", (None, 6))
+    away = builder.node("Sub", x, builder.node("ReduceMax", x, axes=(1,), keepdims=1))
+    total = builder.node("ReduceSum", builder.node("Exp", away), axes=(1,), keepdims=1)
+    value = builder.node("Sub", away, builder.node("Log", total))
+    graph = builder.finish([value], roles={"output": value})
+    compiled, error = outcome(graph, 100 * rng.normal(size=(50, 6)))
+    assert not compiled.program.measured and error <= compiled.program.error_bound < 0.01

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tacit.backends.mpc.engine import SLACK_BITS
 from tacit.backends.mpc.executor import Holdings, decode_output, encode_inputs, run
 from tacit.backends.mpc.lowering import Lowering, OverflowsError, lower
 from tacit.backends.mpc.patterns import Terms, terms_of
@@ -31,6 +32,8 @@ WHOLE_FRAC_BITS = 4
 """Of inputs that are only compared, where all calibration data are whole numbers."""
 SATURATION_MARGIN = 2.0
 """Hidden values are clipped at this many times what calibration samples reach."""
+SPREAD_MARGIN = 2.0**-4
+"""Sums of squares that values are divided by are taken for at least this part of the least of calibration samples."""
 MEASURED_MARGIN = 4.0
 """A measured error is promised this many times as large."""
 MEASURED_SAMPLES = 16
@@ -121,6 +124,10 @@ def _at(
     }
     limits: dict[str, tuple[float, float]] = {}
     trace: dict[str, Array] | None = None
+    spreads: dict[str, float] = {}
+    if samples is not None and any(term.op == "Normalize" for term in terms.terms):
+        trace = interpret(terms.graph, samples, trace=True)
+        spreads = _spreads(terms, trace)
     for _ in range(_MOST_TRIES):
         try:
             work = lower(
@@ -130,6 +137,7 @@ def _at(
                 RULES,
                 limits=limits,
                 input_bits=input_bits,
+                spreads=spreads,
                 outputs=[value for _, value, _ in outputs],
             )
             break
@@ -178,6 +186,15 @@ def _finished(
         saturations=tuple(
             Saturation(_node(work.terms, value), value, low, high)
             for value, (low, high) in work.limits.items()
+        )
+        + tuple(
+            Saturation(
+                _node(work.terms, value),
+                f"{value}, its sum of squares",
+                least,
+                2.0 ** (SLACK_BITS - work.frac),
+            )
+            for value, least in work.spreads.items()
         ),
         error_bound=proven,
         measured=False,
@@ -268,6 +285,18 @@ def _limited(
 
 def _reach(samples: Array) -> float:
     return SATURATION_MARGIN * float(np.abs(samples).max(initial=0.0)) + 2.0**-4
+
+
+def _spreads(terms: Terms, trace: Mapping[str, Array]) -> dict[str, float]:
+    """Of each normalisation the least sum of squares that a sample shows, with a margin."""
+    found: dict[str, float] = {}
+    for term in terms.terms:
+        axes = term.attributes.get("axes")
+        if term.op == "Normalize" and isinstance(axes, tuple) and term.inputs[0] in trace:
+            x = trace[term.inputs[0]]
+            sums = np.sum((x - x.mean(axis=axes, keepdims=True)) ** 2, axis=axes)
+            found[term.output] = float(sums.min(initial=np.inf)) * SPREAD_MARGIN
+    return {name: least for name, least in found.items() if 0 < least < np.inf}
 
 
 def _node(terms: Terms, value: str) -> str:

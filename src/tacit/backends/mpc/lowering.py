@@ -57,15 +57,18 @@ Rule = Callable[["Lowering", Term], Held]
 
 @dataclass(eq=False)
 class Lowering:
-    """``frac``: fractional bits of the plan. ``limits``: bounds of values that are to be clipped."""
+    """``frac``: fractional bits of the plan. ``limits``: bounds of values that are to be clipped; ``spreads``: of sums
+    of squares, what they are taken for where they are less, by the value that is normalised with them."""
 
     terms: Terms
     frac: int
     limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     input_bits: Mapping[str, int] = field(default_factory=dict)
+    spreads: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.values: dict[str, Held] = {}
+        self._makers = {term.output: term for term in self.terms.terms}
         self.instructions: list[Instruction] = []
         self.weights: dict[str, Weight] = {}
         self.words: dict[str, Words] = {}
@@ -91,6 +94,15 @@ class Lowering:
 
     def is_public(self, name: str) -> bool:
         return name in self.terms.public
+
+    def maker(self, name: str) -> Term | None:
+        """The term that makes a value; ``None`` for inputs and constants."""
+        return self._makers.get(name)
+
+    def is_largest(self, value: str, top: str) -> bool:
+        """Whether ``top`` is the largest of the elements of a value, along some axes."""
+        made = self.maker(top)
+        return made is not None and made.op == "ReduceMax" and made.inputs == (value,)
 
     def scalar(self, name: str) -> float | None:
         array = self.terms.constants.get(name)
@@ -277,10 +289,11 @@ def lower(
     *,
     limits: Mapping[str, tuple[float, float]],
     input_bits: Mapping[str, int],
+    spreads: Mapping[str, float],
     outputs: Sequence[str],
 ) -> Lowering:
     """All instructions. ``input_bits``: fractional bits of inputs. Raises what rules raise."""
-    work = Lowering(terms, frac, limits, input_bits)
+    work = Lowering(terms, frac, limits, input_bits, spreads)
     for value in terms.graph.inputs:
         box = boxes[value.name]
         shape = tuple(1 if size is None else size for size in value.shape)
@@ -315,7 +328,7 @@ def _clipped(work: Lowering, held: Held, low: float, high: float) -> Held:
     r = held.range
     width = work.width(Range(r.low - high, r.high - low, r.error), held)
     bounds = [work.literal(bound / held.factor, held.frac) for bound in (low, high)]
-    made = replace(r.clipped(low, high), ball=None, stochastic=False)
+    made = replace(r.clipped(low, high), ball=None, stochastic=None)
     if r.lowest >= low:
         return work.emit("minimum", (held.name, bounds[1]), held.frac, made, factor=held.factor, width=width)
     return work.emit("clip", (held.name, *bounds), held.frac, made, factor=held.factor, width=width)

@@ -63,22 +63,26 @@ class Box:
 
 @dataclass(frozen=True, eq=False)
 class Ball:
-    """x = centre + scale · u along the last axis, with |u|₂ <= radius."""
+    """x = centre + scale · u along the last axis, with |u|₂ <= radius, up to ``slack`` for every element."""
 
     radius: float
     scale: FloatArray
     centre: FloatArray
+    slack: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
 class Range:
-    """``low``, ``high``, ``error``: of the elements of one sample, (1, …). ``stochastic``: rows are means' weights."""
+    """``low``, ``high``, ``error``: of the elements of one sample, (1, …).
+
+    ``stochastic``: along the last axis they are the weights of a mean, each up to this error.
+    """
 
     low: FloatArray
     high: FloatArray
     error: FloatArray
     ball: Ball | None = None
-    stochastic: bool = False
+    stochastic: float | None = None
 
     def __post_init__(self) -> None:
         if self.low.shape != self.high.shape:
@@ -147,7 +151,8 @@ def constant_product(
     if last_axis and x.ball is not None:
         middle = product(np.broadcast_to(x.ball.centre, x.low.shape), weights)
         steep = x.ball.scale[..., None] * weights
-        reach = x.ball.radius * np.linalg.norm(steep, axis=-2) + lost + product(x.error, size)
+        slack = product(np.full_like(x.low, x.ball.slack), size)
+        reach = x.ball.radius * np.linalg.norm(steep, axis=-2) + lost + slack
         low, high = np.maximum(low, middle - reach), np.minimum(high, middle + reach)
     return _rounded(low, high, product(x.error, size) + lost)
 

@@ -42,13 +42,16 @@ def _with_ball(made: Range, x: Held, y: Held, work: Lowering, term: Term) -> Ran
     array = np.asarray(work.constant(constant), dtype=np.float64)
     if array.size not in (1, array.shape[-1] if array.ndim else 1):
         return made
-    moved = Ball(ball.radius, ball.scale, ball.centre + array.reshape(-1))
+    slack = ball.slack + 2.0 ** -min(x.frac, y.frac) * x.factor
+    moved = Ball(ball.radius, ball.scale, ball.centre + array.reshape(-1), slack)
     return Range(made.low, made.high, made.error, moved)
 
 
 def _subtract(work: Lowering, term: Term) -> Held:
     x, y = work.pair(*term.inputs)
     made = Range(x.range.low - y.range.high, x.range.high - y.range.low, x.range.error + y.range.error)
+    if work.is_largest(*term.inputs):
+        made = Range(np.minimum(made.low, 0.0), np.minimum(made.high, 0.0), made.error)
     return work.emit("subtract", (x.name, y.name), x.frac, made, factor=x.factor)
 
 
@@ -68,7 +71,8 @@ def _multiply(work: Lowering, term: Term) -> Held:
     ball, array = x.range.ball, np.asarray(work.constant(second), dtype=np.float64)
     if ball is not None and array.size in (1, array.shape[-1] if array.ndim else 1):
         row = array.reshape(-1)
-        moved = Ball(ball.radius, ball.scale * row, ball.centre * row)
+        lost = ball.slack * float(np.abs(row).max()) + work.ulp + x.range.most * 2.0**-work.frac
+        moved = Ball(ball.radius, ball.scale * row, ball.centre * row, lost)
         made = replace(made, range=Range(made.range.low, made.range.high, made.range.error, moved))
     return made
 
@@ -108,7 +112,7 @@ def power(work: Lowering, x: Held, exponent: int) -> Held:
 def product(work: Lowering, kind: str, x: Held, y: Held, meaning: Bilinear, **fields: Attribute) -> Held:
     """Of two values."""
     made = secret_product(x.range, y.range, meaning)
-    if kind == "matmul" and x.range.stochastic:
+    if kind == "matmul" and x.range.stochastic is not None:
         made = _mean(x.range, y.range, made)
     whole = x.frac == 0 or y.frac == 0
     factor = x.factor * y.factor
@@ -117,7 +121,8 @@ def product(work: Lowering, kind: str, x: Held, y: Held, meaning: Bilinear, **fi
 
 def _mean(weights: Range, y: Range, made: Range) -> Range:
     """Rows that sum to about 1 and are about positive give a mean, up to their error."""
-    off = weights.error.sum(axis=-1, keepdims=True) * y.magnitude.max(axis=-2, keepdims=True)
+    count = weights.low.shape[-1]
+    off = (weights.stochastic or 0.0) * count * y.magnitude.max(axis=-2, keepdims=True)
     room = off + 1e-9
     low = y.low.min(axis=-2, keepdims=True) - room
     high = y.high.max(axis=-2, keepdims=True) + room
@@ -265,7 +270,24 @@ def _sum(work: Lowering, term: Term) -> Held:
     x = work.plain(term.inputs[0])
     axes, keepdims = _whole(term.attributes["axes"]), bool(term.attributes["keepdims"])
     made = x.range.structured(lambda a: np.asarray(np.sum(a, axis=axes, keepdims=keepdims)))
+    least = _least_of_powers(work, term, axes)
+    if least is not None:
+        made = Range(np.maximum(made.low, least), np.maximum(made.high, least), made.error)
     return work.emit("sum", (x.name,), x.frac, made, factor=x.factor, axes=axes, keepdims=int(keepdims))
+
+
+def _least_of_powers(work: Lowering, term: Term, axes: tuple[int, ...]) -> float | None:
+    """Of a sum of e^(x - max x): one of them is 1, up to the error of the function."""
+    powers = work.maker(term.inputs[0])
+    away = None if powers is None or powers.op != "Exp" else work.maker(powers.inputs[0])
+    if away is None or away.op != "Sub" or not work.is_largest(*away.inputs):
+        return None
+    top = work.maker(away.inputs[1])
+    if top is None or top.attributes["axes"] != axes:
+        return None
+    r = work.values[term.inputs[0]].range
+    own = float((r.high - np.exp(np.minimum(work.values[away.output].range.high, 0.0))).max(initial=0.0))
+    return 1.0 - own - r.low.size * max(0.0, -r.lowest)
 
 
 def _average(work: Lowering, term: Term) -> Held:

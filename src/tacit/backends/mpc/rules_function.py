@@ -10,7 +10,7 @@ import numpy as np
 from tacit.backends.mpc.functions.octaves import octaves
 from tacit.backends.mpc.functions.softmax import softmax_error
 from tacit.backends.mpc.functions.table import FUNCTIONS
-from tacit.backends.mpc.lowering import Held, Lowering, Rule
+from tacit.backends.mpc.lowering import Held, Lowering, OverflowsError, Rule
 from tacit.backends.mpc.patterns import Term
 from tacit.backends.mpc.program import Field
 from tacit.backends.mpc.ranges import Ball, FloatArray, Range
@@ -160,12 +160,18 @@ def _softmax(work: Lowering, term: Term) -> Held:
         np.full(shape, -own),
         np.full(shape, 1.0 + own),
         np.broadcast_to(moved + own, shape),
-        stochastic=axis == len(shape) - 1,
+        stochastic=own if axis == len(shape) - 1 else None,
     )
     fields = {"axis": axis, "f": work.frac, "low": low, "high": high}
     return work.emit("softmax", (x.name,), work.frac, made, more=fields)
 
 
+_WIDEST_BITS, _NARROWEST_BITS = 44, 18
+"""Of the largest and of the least sum of squares, as words, where both are known."""
+_LEAST_BITS = 10
+"""Fractional bits of what is squared, at least; fewer than the plan's where squares would have no room."""
+_MOST_AWAY = 0.5
+"""Of a normalised value, by the error of the root alone; beyond it what is normalised must be clipped."""
 _SQUARE_BITS = 12
 """By so many fractional bits more than values the sum of squares is held: the root of a small one matters."""
 
@@ -197,26 +203,38 @@ def _normalize(work: Lowering, term: Term) -> Held:
         (-1,) if work.shape(term.output)[:1] == (None,) else r.low.shape[:1],
     )
     flat = centred.range.structured(lambda a: a.reshape(*head, n))
+    bits = centred.frac
+    while float(np.sum(flat.magnitude**2, axis=-1).max()) * 4.0**bits > 2.0**60 and bits > _LEAST_BITS:
+        bits -= 1
+    rough = work.fixed(centred, bits)
+    flat = rough.range.structured(_shaped((*head, n)))
     row, column = (
         work.emit(
             "reshape",
-            (centred.name,),
-            x.frac,
+            (rough.name,),
+            bits,
             flat.structured(_shaped((*head, *shape))),
             shape=(*first, *head[1:], *shape),
         )
         for shape in ((1, n), (n, 1))
     )
-    squares = product_with(work, row, column, frac=min(x.frac + _SQUARE_BITS, 2 * x.frac))
+    least = work.spreads.get(work.term.output, 0.0)
+    squares = product_with(work, row, column, frac=_square_bits(work, flat, bits, least))
     total = squares.range
     # At least a unit, so that the root is never of 0.
     added = max(n * epsilon, 2.0**-squares.frac)
     held = Range(np.maximum(total.low, 0.0) + added, np.maximum(total.high, 0.0) + added, total.error)
     moved = work.literal(added, squares.frac)
     squares = work.emit("add", (squares.name, moved), squares.frac, held)
+    if least > squares.range.lowest:
+        bound = work.literal(least, squares.frac)
+        away = Range(squares.range.low - least, squares.range.high - least, squares.range.error)
+        kept = squares.range.clipped(least, math.inf)
+        width = work.width(away, squares)
+        squares = work.emit("maximum", (squares.name, bound), squares.frac, kept, width=width)
     root, own = powered(work, squares, -0.5, out=_root_bits(work, squares))
     # |d| <= √(what is held + a unit), also where that unit was lost
-    excess = math.sqrt(1.0 + 2.0**-squares.frac / added) if added < 2.0 ** (4 - squares.frac) else 1.0
+    excess = math.sqrt(1.0 + 2.0**-squares.frac / squares.range.lowest)
     inverse = work.emit(
         "reshape",
         (root.name,),
@@ -236,6 +254,14 @@ def _root_bits(work: Lowering, squares: Held) -> int:
     least = max(squares.range.lowest, 2.0**-squares.frac)
     most = least**-0.5
     return max(4, min(30, 58 - work.frac - math.ceil(math.log2(most)) - 2))
+
+
+def _square_bits(work: Lowering, flat: Range, bits: int, least: float) -> int:
+    """Fractional bits of the sum of squares: an inverse root is most precise where its argument is not too wide."""
+    most = float(np.sum(flat.magnitude**2, axis=-1).max(initial=0.0))
+    high = _WIDEST_BITS - math.ceil(math.log2(max(most, 2.0**-20)))
+    high = max(high, _NARROWEST_BITS - math.floor(math.log2(least))) if least > 0 else bits + _SQUARE_BITS
+    return max(4, min(high, work.frac + _SQUARE_BITS, 2 * bits))
 
 
 def product_with(work: Lowering, row: Held, column: Held, *, frac: int) -> Held:
@@ -261,6 +287,8 @@ def _standard(
     frac = work.frac + math.ceil(math.log2(size))
     c, i = centred.range, inverse.range
     away = float(c.magnitude.max(initial=0.0)) * off[1] + 2.0**-frac
+    if away > _MOST_AWAY:
+        raise OverflowsError(work.term, math.log2(float(c.magnitude.max())) + work.frac)
     bound = np.full(c.low.shape, off[0] + away)
     own = i.magnitude * c.error + i.error * (c.magnitude + c.error) + 2.0**-frac
     cut = centred.frac + inverse.frac - frac
