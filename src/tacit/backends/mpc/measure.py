@@ -44,7 +44,7 @@ def measure(program: Program, prices: Prices, samples: int, *, owner: int = 0, p
     inputs = {name: engine.blank(shape) for name, shape in shapes_of(program, samples).items()}
     rehearse(_shared(engine, list(inputs.values()), owner), tally)
     engine.calls = 0
-    own = Tally()
+    own = Tally(ahead=prices.ahead)
     outputs = rehearse(run(engine, program, Holdings(weights), inputs), own)
     tally.join(own)
     opened = (engine.reveal(outputs[each.name], (owner,), each.opening) for each in program.outputs)
