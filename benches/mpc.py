@@ -241,15 +241,27 @@ def main() -> int:
                     tell(Row(task=name, shape=where.name, system="tacit", note=note))
                     continue
                 budget_s = QUICK_S if options.quick else FULL_S
-                for row in rows(
+                found = rows(
                     name,
                     options.protocol or PROTOCOLS,
                     where,
                     peers,
                     budget_s=budget_s,
                     labelled=options.accuracy,
-                ):
-                    tell(row)
+                )
+                try:
+                    for row in found:
+                        tell(row)
+                except TacitError as error:
+                    tell(
+                        Row(
+                            task=name,
+                            shape=where.name,
+                            system="tacit",
+                            correct=False,
+                            note=f"failed: {error}",
+                        )
+                    )
     except PartnerError as error:
         for name in _named(options.task, quick=options.quick):
             tell(Row(task=name, shape=options.network, system="tacit", note=f"absent: {error}"))
