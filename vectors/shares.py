@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -72,6 +73,84 @@ def products() -> Iterator[tuple[str, dict[str, Any]]]:
         yield name, {"operation": "product", "shape": shape, "inputs": inputs, "output": hexed(out)}
 
 
+def convolutions() -> Iterator[tuple[str, dict[str, Any]]]:
+    """One party's k1·x1 + k1·x2 + k2·x1, one product after the other."""
+    sizes: list[dict[str, Any]] = [
+        placed(1, 1, (6, 9), 4, (3, 2)),
+        placed(2, 4, (5, 4), 6, (3, 3), strides=(2, 1), pads=(1, 0, 2, 1), dilations=(1, 2), groups=2),
+        placed(1, 3, (4, 5), 3, (3, 3), pads=(1, 1, 1, 1), groups=3),
+    ]
+    for size in sizes:
+        (height, width), (rows, columns), groups = size["image"], size["kernel"], size["groups"]
+        depth, each = size["channels"] // groups, size["filters"] // groups
+        name = "x".join(str(n) for n in (size["channels"], height, width, size["filters"], rows, columns))
+        x = [words(f"{name} x{i}", size["samples"] * size["channels"] * height * width) for i in (1, 2)]
+        kernel = [words(f"{name} k{i}", size["filters"] * depth * rows * columns) for i in (1, 2)]
+        padded = [n + size["pads"][i] + size["pads"][i + 2] for i, n in enumerate((height, width))]
+        far = [(n - 1) * step + 1 for n, step in zip((rows, columns), size["dilations"], strict=True)]
+        result = [
+            (n - reach) // stride + 1 for n, reach, stride in zip(padded, far, size["strides"], strict=True)
+        ]
+        out = []
+        for n, f, v, u in product(
+            range(size["samples"]), range(size["filters"]), range(result[0]), range(result[1])
+        ):
+            total = 0
+            for c, i, j in product(range(depth), range(rows), range(columns)):
+                down = v * size["strides"][0] + i * size["dilations"][0] - size["pads"][0]
+                across = u * size["strides"][1] + j * size["dilations"][1] - size["pads"][1]
+                if not (0 <= down < height and 0 <= across < width):
+                    continue
+                at = ((n * size["channels"] + f // each * depth + c) * height + down) * width + across
+                k = ((f * depth + c) * rows + i) * columns + j
+                total += sum(kernel[a][k] * x[b][at] for a, b in ((0, 0), (0, 1), (1, 0)))
+            out.append(total & WORD)
+        inputs = {"x1": hexed(x[0]), "x2": hexed(x[1]), "k1": hexed(kernel[0]), "k2": hexed(kernel[1])}
+        yield name, {"operation": "convolution", "sizes": size, "inputs": inputs, "output": hexed(out)}
+
+
+def placed(
+    samples: int,
+    channels: int,
+    image: tuple[int, int],
+    filters: int,
+    kernel: tuple[int, int],
+    *,
+    strides: tuple[int, int] = (1, 1),
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0),
+    dilations: tuple[int, int] = (1, 1),
+    groups: int = 1,
+) -> dict[str, Any]:
+    """Sizes of a convolution; pairs are of rows and columns, pads above, left, below and right."""
+    return {
+        "samples": samples,
+        "channels": channels,
+        "image": image,
+        "filters": filters,
+        "kernel": kernel,
+        "strides": strides,
+        "pads": pads,
+        "dilations": dilations,
+        "groups": groups,
+    }
+
+
+def masked() -> Iterator[tuple[str, dict[str, Any]]]:
+    """x1·y1 + x1·y2 + x2·y1 + F(own) - F(next) + z - r + 2^62, word by word."""
+    own, following, third = bytes(range(32)), bytes(range(1, 33)), bytes(range(2, 34))
+    for n in (1, 8, 1027):
+        x1, x2, y1, y2, z = (words(f"masked {n} {name}", n) for name in ("x1", "x2", "y1", "y2", "z"))
+        masks = [stream(seed, 3, 0, n) for seed in (own, following, third)]
+        out = [
+            (a * c + a * d + b * c + p - q + e - r + (1 << 62)) & WORD
+            for a, b, c, d, e, p, q, r in zip(x1, x2, y1, y2, z, *masks, strict=True)
+        ]
+        parts = {"x1": x1, "x2": x2, "y1": y1, "y2": y2, "z": z}
+        inputs = {key: hexed(part) for key, part in parts.items()}
+        seeds = {"own": own.hex(), "next": following.hex(), "third": third.hex()}
+        yield str(n), {"operation": "masked", "number": 3, **seeds, "inputs": inputs, "output": hexed(out)}
+
+
 def planes() -> Iterator[tuple[str, dict[str, Any]]]:
     """Numbers as planes of bits."""
     for n in (1, 63, 64, 65, 130):
@@ -114,6 +193,17 @@ def refusals() -> Iterator[tuple[str, dict[str, Any]]]:
         yield f"product-right-{name}", {
             "expect": wrong, "operation": "product", "shape": shape, "inputs": inputs,
         }  # fmt: skip
+    image = placed(1, 1, (2, 2), 1, (1, 1))
+    for name, change, said in (
+        ("kernel-large", {"kernel": (3, 1)}, "a convolution that fits"),
+        ("no-stride", {"strides": (0, 1)}, "a convolution that fits"),
+        ("no-groups", {"groups": 0}, "a convolution that fits"),
+        ("image-short", {"image": (2, 3)}, "words of the input"),
+    ):
+        inputs = {"x1": hexed([1] * 4), "x2": hexed([1] * 4), "k1": hexed([1]), "k2": hexed([1])}
+        yield f"convolution-{name}", {
+            "expect": said, "operation": "convolution", "sizes": {**image, **change}, "inputs": inputs,
+        }  # fmt: skip
     one = {"x": hexed([1]), "r": hexed([2])}
     for bits in (0, 63, 64, (1 << 32) - 1):
         yield f"truncate-{bits}-bits", {
@@ -128,7 +218,14 @@ def refusals() -> Iterator[tuple[str, dict[str, Any]]]:
 
 def vectors() -> Iterator[tuple[str, dict[str, Any]]]:
     """(name, vector)."""
-    groups = {"stream": streams, "product": products, "planes": planes, "truncate": truncations}
+    groups = {
+        "stream": streams,
+        "product": products,
+        "convolution": convolutions,
+        "masked": masked,
+        "planes": planes,
+        "truncate": truncations,
+    }
     for kind, group in groups.items():
         for name, vector in group():
             yield f"{kind}-{name}", {"expect": "ok", **vector}

@@ -130,6 +130,68 @@ def test_products_of_matrices(left: tuple[int, ...], right: tuple[int, ...], thr
     assert np.array_equal(got, x @ (y + y2) + x2 @ y + share_of_zero(got.size).reshape(got.shape))
 
 
+def convolved(
+    x: Words,
+    kernel: Words,
+    strides: tuple[int, int],
+    pads: tuple[int, int, int, int],
+    dilations: tuple[int, int],
+    group: int,
+) -> Words:
+    """The definition, one word of the kernel after the other."""
+    top, left, bottom, right = pads
+    padded = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
+    filters, depth, height, width = kernel.shape
+    rows = (padded.shape[2] - (height - 1) * dilations[0] - 1) // strides[0] + 1
+    columns = (padded.shape[3] - (width - 1) * dilations[1] - 1) // strides[1] + 1
+    out = np.zeros((x.shape[0], filters, rows, columns), dtype=np.uint64)
+    for f in range(filters):
+        for c in range(depth):
+            channel = padded[:, f // (filters // group) * depth + c]
+            for i in range(height):
+                for j in range(width):
+                    down = slice(i * dilations[0], i * dilations[0] + (rows - 1) * strides[0] + 1, strides[0])
+                    across = slice(
+                        j * dilations[1], j * dilations[1] + (columns - 1) * strides[1] + 1, strides[1]
+                    )
+                    out[:, f] += channel[:, down, across] * kernel[f, c, i, j]
+    return out
+
+
+@pytest.mark.parametrize(
+    ("shape", "kernel", "strides", "pads", "dilations", "group"),
+    [
+        ((3, 1, 28, 28), (20, 1, 5, 5), (1, 1), (0, 0, 0, 0), (1, 1), 1),
+        ((2, 6, 9, 7), (8, 3, 3, 2), (2, 1), (1, 0, 2, 1), (1, 2), 2),
+        ((2, 5, 8, 8), (10, 1, 3, 3), (2, 2), (1, 1, 1, 1), (1, 1), 5),
+        ((1, 7, 5, 5), (9, 7, 1, 1), (1, 1), (0, 0, 0, 0), (1, 1), 1),
+        ((0, 2, 5, 5), (4, 2, 3, 3), (1, 1), (0, 0, 0, 0), (1, 1), 1),
+    ],
+)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_convolutions(
+    shape: tuple[int, ...],
+    kernel: tuple[int, ...],
+    strides: tuple[int, int],
+    pads: tuple[int, int, int, int],
+    dilations: tuple[int, int],
+    group: int,
+    threads: int,
+) -> None:
+    x, k = (words(*shape, seed=1), words(*shape, seed=2)), (words(*kernel, seed=3), words(*kernel, seed=4))
+    placed = (strides, pads, dilations, group)
+    got = shares.convolve(
+        x[0], k[0], strides=strides, pads=pads, dilations=dilations, group=group, threads=threads
+    )
+    assert np.array_equal(got, convolved(x[0], k[0], *placed))
+    part = zero().convolve(
+        x, k, strides=strides, pads=pads, dilations=dilations, group=group, threads=threads
+    )
+    masks = share_of_zero(part.size).reshape(part.shape)
+    expected = convolved(x[0], k[0] + k[1], *placed) + convolved(x[1], k[0], *placed) + masks
+    assert np.array_equal(part, expected)
+
+
 @pytest.mark.parametrize("n", [0, 1, 64, 1100])
 def test_bits(n: int) -> None:
     x, y = words(n, seed=1), words(n, seed=2)
@@ -222,6 +284,37 @@ def test_truncation(cut: int) -> None:
         (lambda: shares.matmul(words(3), words(3, 3)), errors.ShapeError, "no matrix product"),
         (lambda: shares.matmul(words(2, 2, 3), words(3, 3, 3)), errors.ShapeError, "no matrix product"),
         (lambda: shares.matmul(words(2, 2), words(2, 2), threads=0), errors.InvalidParameterError, "threads"),
+        (lambda: shares.convolve(words(3, 3), words(1, 1, 1, 1)), errors.ShapeError, "four axes"),
+        (
+            lambda: shares.convolve(words(1, 3, 4, 4), words(2, 2, 1, 1)),
+            errors.ShapeError,
+            "do not fall into the groups",
+        ),
+        (
+            lambda: shares.convolve(words(1, 3, 4, 4), words(2, 1, 1, 1), group=3),
+            errors.ShapeError,
+            "do not fall into the groups",
+        ),
+        (
+            lambda: shares.convolve(words(1, 3, 4, 4), words(2, 3, 5, 1)),
+            errors.ShapeError,
+            "the kernel must fit",
+        ),
+        (
+            lambda: shares.convolve(words(1, 3, 4, 4), words(2, 3, 1, 1), strides=(0, 1)),
+            errors.ShapeError,
+            "at least 1",
+        ),
+        (
+            lambda: shares.convolve(words(1, 3, 4, 4), words(2, 3, 1, 1), pads=(-1, 0, 0, 0)),
+            errors.InvalidParameterError,
+            "count",
+        ),
+        (
+            lambda: zero().matmul((words(2, 3), words(3, 2)), (words(3, 2), words(3, 2))),
+            errors.ShapeError,
+            "one shape",
+        ),
         (lambda: shares.product(words(3), words(4)), errors.ShapeError, "one shape"),
         (lambda: shares.product(words(3), words(3), add=[words(4)]), errors.ShapeError, "3 words"),
         (lambda: zero().product((words(3), words(4)), (words(3), words(3))), errors.ShapeError, "one shape"),

@@ -2,6 +2,7 @@
 
 pub(crate) mod arrays;
 mod bits;
+mod convolutions;
 mod elements;
 mod matrices;
 mod random;
@@ -15,7 +16,7 @@ use tacit_share::prg::StreamExhaustedError;
 use crate::error::{Class, detached_as};
 
 /// The public names, in the order that the linter of the Python side wants.
-const PUBLIC: [&str; 28] = [
+const PUBLIC: [&str; 29] = [
     "CarryTree",
     "Stream",
     "ZeroSharing",
@@ -28,6 +29,7 @@ const PUBLIC: [&str; 28] = [
     "choice_deal",
     "choice_part",
     "chosen",
+    "convolve",
     "field_words",
     "from_planes",
     "mask_parts",
@@ -65,6 +67,7 @@ pub(crate) fn register(parent: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(bits::to_planes, &module)?)?;
     module.add_function(wrap_pyfunction!(bits::turned, &module)?)?;
     module.add_function(wrap_pyfunction!(bits::unpack, &module)?)?;
+    module.add_function(wrap_pyfunction!(convolutions::convolve, &module)?)?;
     module.add_function(wrap_pyfunction!(matrices::matmul, &module)?)?;
     module.add_function(wrap_pyfunction!(replicated::carry_deal, &module)?)?;
     module.add_function(wrap_pyfunction!(replicated::carry_next, &module)?)?;

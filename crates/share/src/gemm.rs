@@ -22,8 +22,13 @@ use std::sync::OnceLock;
 use tacit_team::Team;
 
 use crate::cpu::CpuPath;
-use pack::Tile;
-use scratch::Scratch;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx2::Halves;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use ifma::{Fused52, Whole};
+pub(crate) use pack::Tile;
+pub(crate) use portable::Scalar;
+pub(crate) use scratch::Scratch;
 
 /// Sizes of a product: `(rows × depth)·(depth × columns)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +84,9 @@ const COLUMNS: usize = 1024;
 
 /// Rows of `left` that one thread takes at a time: a multiple of the rows of every tile.
 const ROWS: usize = 120;
+
+/// Words of the largest tile, 6 × 32.
+pub(crate) const LARGEST_TILE: usize = 192;
 
 /// Below this many multiplications a product stays on the calling thread: some 10 µs of work.
 const MIN_PARALLEL: usize = 1 << 18;
@@ -175,12 +183,12 @@ pub fn matmul_add_by(
     }
     let blocked = match path {
         #[cfg(target_arch = "x86_64")]
-        CpuPath::Ifma if multiplier == Multiplier::Whole => blocked::<ifma::Whole>,
+        CpuPath::Ifma if multiplier == Multiplier::Whole => blocked::<Whole>,
         #[cfg(target_arch = "x86_64")]
-        CpuPath::Ifma => blocked::<ifma::Fused52>,
+        CpuPath::Ifma => blocked::<Fused52>,
         #[cfg(target_arch = "x86_64")]
-        CpuPath::Avx2 => blocked::<avx2::Halves>,
-        _ => blocked::<portable::Scalar>,
+        CpuPath::Avx2 => blocked::<Halves>,
+        _ => blocked::<Scalar>,
     };
     for term in terms {
         // SAFETY: `checked` made sure that this CPU has the instructions.
@@ -289,8 +297,7 @@ unsafe fn add_tile<T: Tile>(
         // SAFETY: the caller made sure of the instructions.
         return unsafe { T::multiply(out, stride, left, right) };
     }
-    // The largest tile has 6 × 32 words.
-    let mut tile = [0; 192];
+    let mut tile = [0; LARGEST_TILE];
     // SAFETY: as above.
     unsafe { T::multiply(&mut tile[..T::ROWS * T::COLUMNS], T::COLUMNS, left, right) };
     let rows = tile.chunks(T::COLUMNS).zip(out.chunks_mut(stride));
@@ -302,7 +309,7 @@ unsafe fn add_tile<T: Tile>(
 }
 
 /// `body` of every item, by the team if there is one.
-fn each<I: Send, S>(
+pub(crate) fn each<I: Send, S>(
     team: Option<&Team>,
     items: Vec<I>,
     scratch: impl Fn() -> S + Sync,

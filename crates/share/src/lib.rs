@@ -19,6 +19,7 @@
 
 pub mod bits;
 mod compiled;
+pub mod conv;
 mod cpu;
 pub mod dcf;
 pub mod gemm;

@@ -5,9 +5,11 @@ use std::panic::catch_unwind;
 use std::path::Path;
 
 use serde_json::Value;
+use tacit_share::conv::{self, Convolution};
 use tacit_share::gemm::{self, Shape};
-use tacit_share::prg::Stream;
-use tacit_share::{CpuPath, bits, dcf, trunc};
+use tacit_share::prg::{Stream, ZeroSharing};
+use tacit_share::sum::{Sum, Summand};
+use tacit_share::{CpuPath, bits, dcf, product, trunc};
 
 fn bytes(value: &Value) -> Vec<u8> {
     let text = value.as_str().unwrap();
@@ -40,7 +42,7 @@ fn stream(path: CpuPath, vector: &Value) {
     }
 }
 
-fn product(path: CpuPath, vector: &Value) {
+fn matrices(path: CpuPath, vector: &Value) {
     let (shape, inputs) = (&vector["shape"], &vector["inputs"]);
     let shape = Shape {
         rows: size(&shape["rows"]),
@@ -50,6 +52,43 @@ fn product(path: CpuPath, vector: &Value) {
     let [x1, x2, y1, y2] = ["x1", "x2", "y1", "y2"].map(|name| words(&inputs[name]));
     let mut out = vec![0; shape.rows * shape.columns];
     gemm::replicated_product(path, None, &mut out, shape, [&x1, &x2], [&y1, &y2]);
+    assert_eq!(out, words(&vector["output"]));
+}
+
+fn convolution(path: CpuPath, vector: &Value) {
+    let (given, inputs) = (&vector["sizes"], &vector["inputs"]);
+    let pair = |name: &str| [0, 1].map(|i| size(&given[name][i]));
+    let sizes = Convolution {
+        samples: size(&given["samples"]),
+        channels: size(&given["channels"]),
+        image: pair("image"),
+        filters: size(&given["filters"]),
+        kernel: pair("kernel"),
+        strides: pair("strides"),
+        pads: [0, 1, 2, 3].map(|i| size(&given["pads"][i])),
+        dilations: pair("dilations"),
+        groups: size(&given["groups"]),
+    };
+    let [x1, x2, k1, k2] = ["x1", "x2", "k1", "k2"].map(|name| words(&inputs[name]));
+    let mut out = vec![0; sizes.words().map_or(0, |[_, _, result]| result)];
+    conv::replicated_convolve(path, None, &mut out, &sizes, [&x1, &x2], [&k1, &k2]);
+    assert_eq!(out, words(&vector["output"]));
+}
+
+fn masked(path: CpuPath, vector: &Value) {
+    let seed = |name: &str| -> [u8; 32] { bytes(&vector[name]).try_into().unwrap() };
+    let number = vector["number"].as_u64().unwrap();
+    let [x1, x2, y1, y2, z] =
+        ["x1", "x2", "y1", "y2", "z"].map(|name| words(&vector["inputs"][name]));
+    let mut zero = ZeroSharing::new(path, &seed("own"), &seed("next"), number);
+    let mut third = Stream::new(path, &seed("third"), number);
+    let mut sum = Sum {
+        constant: 1 << 62,
+        plus: vec![Summand::Zero(&mut zero), Summand::Words(&z)],
+        minus: vec![Summand::Stream(&mut third)],
+    };
+    let mut out = vec![0; x1.len()];
+    product::replicated_product(path, &mut out, [&x1, &x2], [&y1, &y2], &mut sum).unwrap();
     assert_eq!(out, words(&vector["output"]));
 }
 
@@ -126,7 +165,9 @@ fn every_vector() {
         let operation = match vector["operation"].as_str().unwrap() {
             "compare" => compare,
             "stream" => stream,
-            "product" => product,
+            "product" => matrices,
+            "convolution" => convolution,
+            "masked" => masked,
             "planes" => planes,
             "truncate" => truncate,
             other => panic!("{name}: there is no operation `{other}`"),

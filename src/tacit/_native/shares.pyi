@@ -37,6 +37,7 @@ __all__ = [
     "choice_deal",
     "choice_part",
     "chosen",
+    "convolve",
     "field_words",
     "from_planes",
     "mask_parts",
@@ -119,6 +120,19 @@ class ZeroSharing:
         """The same for products of the last two axes, (…, m, k) and (…, k, n); the axes before them
         broadcast."""
 
+    def convolve(
+        self,
+        x: _Parts,
+        kernel: _Parts,
+        *,
+        strides: tuple[int, int] = (1, 1),
+        pads: tuple[int, int, int, int] = (0, 0, 0, 0),
+        dilations: tuple[int, int] = (1, 1),
+        group: int = 1,
+        threads: int = 1,
+    ) -> _Words:
+        """The same for `convolve`."""
+
     def both(self, x: _Parts, y: _Parts) -> _Words:
         """x1 & (y1 ^ y2) ^ x2 & y1 ^ a share of zero, bit by bit."""
 
@@ -185,6 +199,22 @@ def product(
 
 def matmul(x: _Words, y: _Words, *, threads: int = 1) -> _Words:
     """Products of the last two axes; the axes before them broadcast. Both have at least two axes."""
+
+def convolve(
+    x: _Words,
+    kernel: _Words,
+    *,
+    strides: tuple[int, int] = (1, 1),
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0),
+    dilations: tuple[int, int] = (1, 1),
+    group: int = 1,
+    threads: int = 1,
+) -> _Words:
+    """(samples, channels, rows, columns) with (filters, channels / group, rows, columns), as `Conv` of
+    ONNX without a bias.
+
+    strides and dilations: of rows and columns, at least 1. pads: zeros above, left, below, right.
+    """
 
 def mask_parts(
     mask: Sequence[_Term],

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use tacit_share::bits::replicated_and;
+use tacit_share::conv;
 use tacit_share::gemm;
 use tacit_share::prg::{Stream, ZeroSharing};
 use tacit_share::product;
@@ -12,6 +13,7 @@ use tacit_share::sum::Summand;
 use zeroize::Zeroizing;
 
 use super::arrays::{Array, Target, Words, fresh, result, same_shape};
+use super::convolutions::{NO_PADS, ONES, Placement};
 use super::matrices::{Batches, pairs_of_parts};
 use super::terms::{Term, hold, sum, taken};
 use super::{detached, path};
@@ -160,6 +162,43 @@ impl PyZeroSharing {
                 let y = y.map(|y| &y[right..][..shape.depth * shape.columns]);
                 gemm::replicated_product(path, team.as_deref(), out, shape, x, y);
             });
+            zero.add_to(words)
+        })?;
+        drop(target);
+        Ok(out)
+    }
+
+    #[pyo3(
+        signature = (x, kernel, *, strides=ONES, pads=NO_PADS, dilations=ONES, group=Count(1), threads=1),
+        text_signature = "($self, x, kernel, *, strides=(1, 1), pads=(0, 0, 0, 0), dilations=(1, 1), group=1, threads=1)"
+    )]
+    #[expect(clippy::too_many_arguments, reason = "the signature of Python")]
+    fn convolve<'py>(
+        &self,
+        py: Python<'py>,
+        x: Parts<'py>,
+        kernel: Parts<'py>,
+        strides: (Count, Count),
+        pads: (Count, Count, Count, Count),
+        dilations: (Count, Count),
+        group: Count,
+        threads: i64,
+    ) -> PyResult<Array<'py>> {
+        pairs_of_parts(&x, &kernel)?;
+        let placement = Placement {
+            strides,
+            pads,
+            dilations,
+            group,
+        };
+        let (path, team) = (path()?, crate::threads::team(threads)?);
+        let (sizes, shape) = placement.sizes(x.0.shape(), kernel.0.shape())?;
+        let out = fresh(py, &shape)?;
+        let mut target = Target::of(&out)?;
+        let mut zero = taken(&self.zero)?;
+        let (zero, words, x, kernel) = (&mut *zero, target.slice(), slices(&x), slices(&kernel));
+        detached(py, || {
+            conv::replicated_convolve(path, team.as_deref(), words, &sizes, x, kernel);
             zero.add_to(words)
         })?;
         drop(target);

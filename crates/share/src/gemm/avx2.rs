@@ -15,7 +15,7 @@ const RIGHT_PARTS: usize = 2;
 /// Words in a vector.
 const LANES: usize = 4;
 
-pub(super) struct Halves;
+pub(crate) struct Halves;
 
 impl Tile for Halves {
     const ROWS: usize = ROWS;

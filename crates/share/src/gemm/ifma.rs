@@ -10,7 +10,7 @@ type V = __m512i;
 const LANES: usize = 8;
 
 /// `Σ products` with `vpmullq`.
-pub(super) struct Whole;
+pub(crate) struct Whole;
 
 /// `Σ products` with three 52-bit multiply-adds for each.
 ///
@@ -20,7 +20,7 @@ pub(super) struct Whole;
 /// 12 bits of their factors. One more `vpmadd52luq`, of `(a0 mod 2^12) + 2^40·a1` and the same of `b`, gives both cross
 /// products: its lower 52 bits are `(a0 mod 2^12)·(b0 mod 2^12) + 2^40·(a0·b1 + a1·b0 mod 2^12)`, and the first
 /// summand, below `2^24`, does not reach bit 40 in a sum of less than `2^16` products.
-pub(super) struct Fused52;
+pub(crate) struct Fused52;
 
 /// The words whose product has both cross products at bit 40.
 #[inline(always)]

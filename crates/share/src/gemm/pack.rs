@@ -7,7 +7,7 @@
 ///
 /// # Safety
 /// The functions may be called on a CPU that has the instructions of the tile.
-pub(super) trait Tile {
+pub(crate) trait Tile {
     const ROWS: usize;
     const COLUMNS: usize;
     const LEFT_PARTS: usize;
@@ -26,6 +26,9 @@ pub(super) trait Tile {
         stride: usize,
         width: usize,
     );
+
+    /// The columns that begin at `at` (as many as the tile has), of which row `k` is the word `steps[k]` further on.
+    unsafe fn gather_right(packed: &mut [u64], words: &[u64], at: &[usize], steps: &[usize]);
 
     /// `out[i·stride + j] += Σ left[k][i]·right[k][j]`.
     unsafe fn multiply(out: &mut [u64], stride: usize, left: &[u64], right: &[u64]);
@@ -84,7 +87,43 @@ pub(super) fn right<const COLUMNS: usize, const PARTS: usize>(
     }
 }
 
-/// [`Tile::pack_left`] and [`Tile::pack_right`] of a tile, compiled for its instructions.
+/// [`Tile::gather_right`] with `second` as the other encoding; to be inlined where the instructions are on.
+#[inline(always)]
+pub(super) fn gathered<const COLUMNS: usize, const PARTS: usize>(
+    packed: &mut [u64],
+    words: &[u64],
+    at: &[usize],
+    steps: &[usize],
+    second: impl Fn(u64) -> u64,
+) {
+    /// Words that are read together where they are neighbours; a divisor of the columns of every tile.
+    const NEIGHBOURS: usize = 8;
+    let at: &[usize; COLUMNS] = at.try_into().expect("a place for each column");
+    let groups = at.as_chunks::<NEIGHBOURS>().0;
+    let are_neighbours = groups
+        .iter()
+        .all(|group| (group[0]..).zip(group).all(|(a, b)| a == *b));
+    let rows = packed.chunks_exact_mut(PARTS * COLUMNS).zip(steps);
+    for (packed, &step) in rows {
+        let words = &words[step..];
+        let mut row = [0; COLUMNS];
+        if are_neighbours {
+            for (row, at) in row.as_chunks_mut::<NEIGHBOURS>().0.iter_mut().zip(groups) {
+                row.copy_from_slice(&words[at[0]..][..NEIGHBOURS]);
+            }
+        } else {
+            for (word, at) in row.iter_mut().zip(at) {
+                *word = words[*at];
+            }
+        }
+        packed[..COLUMNS].copy_from_slice(&row);
+        if PARTS == 2 {
+            packed[COLUMNS..].copy_from_slice(&row.map(&second));
+        }
+    }
+}
+
+/// The packing functions of a [`Tile`], compiled for its instructions.
 #[cfg(target_arch = "x86_64")]
 macro_rules! packing {
     ($features:literal, $second:expr) => {
@@ -116,6 +155,15 @@ macro_rules! packing {
             }
             // SAFETY: the caller made sure of the instructions.
             unsafe { compiled(packed, right, plus, stride, width) }
+        }
+
+        unsafe fn gather_right(packed: &mut [u64], words: &[u64], at: &[usize], steps: &[usize]) {
+            #[target_feature(enable = $features)]
+            fn compiled(packed: &mut [u64], words: &[u64], at: &[usize], steps: &[usize]) {
+                pack::gathered::<COLUMNS, RIGHT_PARTS>(packed, words, at, steps, $second);
+            }
+            // SAFETY: the caller made sure of the instructions.
+            unsafe { compiled(packed, words, at, steps) }
         }
     };
 }

@@ -6,7 +6,7 @@ const ROWS: usize = 4;
 const COLUMNS: usize = 8;
 const PARTS: usize = 1;
 
-pub(super) struct Scalar;
+pub(crate) struct Scalar;
 
 impl Tile for Scalar {
     const ROWS: usize = ROWS;
@@ -27,6 +27,10 @@ impl Tile for Scalar {
         width: usize,
     ) {
         pack::right::<COLUMNS, PARTS>(packed, right, plus, stride, width, |word| word);
+    }
+
+    unsafe fn gather_right(packed: &mut [u64], words: &[u64], at: &[usize], steps: &[usize]) {
+        pack::gathered::<COLUMNS, PARTS>(packed, words, at, steps, |word| word);
     }
 
     unsafe fn multiply(out: &mut [u64], stride: usize, left: &[u64], right: &[u64]) {

@@ -5,7 +5,7 @@ const LINE: usize = 8;
 
 /// Words of which the first lies at a multiple of 64 bytes, so that no vector of a panel crosses a cache line: that costs a
 /// quarter of the speed.
-pub(super) struct Scratch {
+pub(crate) struct Scratch {
     storage: Vec<u64>,
     start: usize,
     len: usize,
@@ -13,7 +13,7 @@ pub(super) struct Scratch {
 
 impl Scratch {
     /// `len` words, all 0.
-    pub(super) fn new(len: usize) -> Self {
+    pub(crate) fn new(len: usize) -> Self {
         let storage = vec![0u64; len + LINE];
         // A u64 pointer is off by at most 7 words. `align_offset` may give up (usize::MAX) only in const evaluation.
         let start = storage.as_ptr().align_offset(64).min(LINE);
@@ -25,7 +25,7 @@ impl Scratch {
     }
 
     #[inline]
-    pub(super) fn words_mut(&mut self) -> &mut [u64] {
+    pub(crate) fn words_mut(&mut self) -> &mut [u64] {
         &mut self.storage[self.start..self.start + self.len]
     }
 }

@@ -320,23 +320,15 @@ def rehearse(steps: Steps[T], tally: Tally | None = None) -> T:
 
 
 def convolve_words(x: Words, kernel: Words, placement: Convolution) -> Words:
-    """The convolution modulo 2^64, by windows."""
-    filters, per_group, height, width = kernel.shape
-    top, left, bottom, right = placement.pads
-    padded = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
-    down, across = placement.dilations
-    windows = np.lib.stride_tricks.sliding_window_view(
-        padded, ((height - 1) * down + 1, (width - 1) * across + 1), axis=(2, 3)
-    )[:, :, :: placement.strides[0], :: placement.strides[1], ::down, ::across]
-    samples, _, rows, columns = windows.shape[:4]
-    parts = []
-    each = filters // placement.group
-    for group in range(placement.group):
-        part = windows[:, group * per_group : (group + 1) * per_group]
-        left_factor = part.transpose(0, 2, 3, 1, 4, 5).reshape(samples * rows * columns, -1)
-        right_factor = kernel[group * each : (group + 1) * each].reshape(each, -1).T
-        parts.append(_matmul_words(left_factor, right_factor).reshape(samples, rows, columns, each))
-    return np.ascontiguousarray(np.concatenate(parts, axis=-1).transpose(0, 3, 1, 2))
+    """The convolution modulo 2^64."""
+    return shares.convolve(
+        np.ascontiguousarray(x),
+        np.ascontiguousarray(kernel),
+        strides=placement.strides,
+        pads=placement.pads,
+        dilations=placement.dilations,
+        group=placement.group,
+    )
 
 
 def _matmul_words(x: Words, y: Words) -> Words:
