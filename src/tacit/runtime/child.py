@@ -23,6 +23,7 @@ from tacit.net import tls
 from tacit.net.channel import Limits
 from tacit.net.channel_connect import connect, listen
 from tacit.net.channel_identity import Identity, Party, new_identity
+from tacit.runtime.memory import keep_freed_memory
 from tacit.runtime.messages import Message, facts_of, receive, send
 from tacit.runtime.protocols import Protocol
 from tacit.runtime.report import Meter
@@ -36,6 +37,7 @@ STATUS_LOST = 4
 def main(arguments: Sequence[str]) -> int:
     """The life of the process; the status is 0 when it was told to end."""
     control, life = (int(argument) for argument in arguments)
+    keep_freed_memory()
     threading.Thread(target=_end_with, args=(life,), name="life", daemon=True).start()
     # Who presses Ctrl-C ends the one who started this process, and that ends this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
