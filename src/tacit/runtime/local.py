@@ -42,11 +42,6 @@ _ENDING_S = 5.0
 _TRANSFER_S = 60.0
 
 
-_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(1 << 31)}
-"""For the C library of a party: arrays of up to 32 MiB come from memory that it keeps, so that its pages are not asked
-for and given back in every round (see mallopt(3)). A million products: less than half the time of local work."""
-
-
 class Parties:
     """Running parties. Make them with ``Parties.start``; after an error of a party they are gone."""
 
@@ -205,7 +200,6 @@ class Parties:
         self._lives.append(life)
         command = [*prefix, sys.executable, "-m", "tacit.runtime.child"]
         environment = {
-            **_MEMORY,
             **os.environ,
             "PYTHONPATH": os.pathsep.join(place for place in sys.path if place),
             "OMP_NUM_THREADS": str(threads),

@@ -13,9 +13,9 @@ _SETTINGS = ((-3, 1 << 30), (-1, (1 << 31) - 1), (-2, 64 << 20))
 def keep_freed_memory() -> bool:
     """Makes this process keep large blocks that are freed and use them again; whether it can.
 
-    Otherwise each array of a round comes from the operating system anew, page by page and cleared: a tenth of the time of
-    a million multiplications or rectifiers. The process stays as large as it was at its peak, and the setting holds for
-    all of it (mallopt(3)), so no library should make it for its callers.
+    Otherwise each array of a round comes from the operating system anew, page by page and cleared: a tenth of the time
+    of a million multiplications or rectifiers. The process stays as large as it was at its peak, and the setting holds
+    for all of it (mallopt(3)), so no library should make it for its callers.
     """
     try:
         allocator = ctypes.CDLL(None)
