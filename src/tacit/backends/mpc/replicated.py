@@ -19,7 +19,6 @@ from tacit._native import shares
 from tacit._native.shares import Stream, ZeroSharing
 from tacit.backends.mpc.engine import Bits, Convolution, Engine, Secret
 from tacit.backends.mpc.replicated_choice import as_words, chosen
-from tacit.backends.mpc.replicated_convolution import convolved_part
 from tacit.backends.mpc.replicated_parts import combine, component, deal
 from tacit.backends.mpc.replicated_roles import Role, thirds
 from tacit.backends.mpc.replicated_seeds import SEED_BYTES, fresh_seed, session_key
@@ -218,7 +217,14 @@ class Replicated(Engine[Shares, Planes]):
         return (yield from self._shared(part, cut))
 
     def convolve(self, x: Shares, kernel: Shares, placement: Convolution, *, cut: int = 0) -> Steps[Shares]:
-        part = convolved_part(self._zero_sharing(), _contiguous(x), _contiguous(kernel), placement)
+        part = self._zero_sharing().convolve(
+            _contiguous(x),
+            _contiguous(kernel),
+            strides=placement.strides,
+            pads=placement.pads,
+            dilations=placement.dilations,
+            group=placement.group,
+        )
         return (yield from self._shared(part, cut))
 
     def truncate(self, x: Shares, cut: int) -> Steps[Shares]:
