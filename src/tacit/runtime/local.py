@@ -338,8 +338,11 @@ def plan_of(protocol: Protocol, script: str, program: bytes, reveals: Sequence[s
 
 
 def _named(errors: Iterable[BaseException]) -> set[str]:
-    """Who is gone, in the words of the others: nothing is to be heard of them."""
-    return {error.party for error in errors if isinstance(error, PeerError)}
+    """Who is gone, in the words of the others: nothing is to be heard of them.
+
+    A party that told the others that it ends is named by a plain `PeerError`: it lives, and its own words say more.
+    """
+    return {error.party for error in errors if isinstance(error, PeerError) and type(error) is not PeerError}
 
 
 def _rank(error: BaseException) -> int:
