@@ -293,3 +293,15 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
             next(steps)
     with pytest.raises(ShapeError):
         party.reshape_bits(bits, (2, 2))
+
+
+def test_every_second_word_is_compared_and_rectified() -> None:
+    """A view that is one-dimensional but not contiguous, as a slice with a step gives."""
+    x = signed_words(40, 20)
+    engines, parts = trio(), shared(x)
+    found = together_run(engines, lambda party: party.rectify(parts[party.index][::2], 20))
+    assert (opened(found) == np.maximum(x[::2].view(np.int64), 0).view(np.uint64)).all()
+    engines = trio()
+    bits = together_run(engines, lambda party: party.negative(parts[party.index][::2], 20))
+    engines_ring = together_run(engines, lambda party: party.to_ring(bits[party.index]))
+    assert (opened(engines_ring) == (x[::2].view(np.int64) < 0)).all()

@@ -335,7 +335,7 @@ def _contiguous(x: Shares) -> tuple[Words, Words]:
 
 
 def _pieces(x: Shares) -> list[tuple[tuple[Words, Words], int]]:
-    own, following = x.own.reshape(-1), x.following.reshape(-1)
+    own, following = (part.reshape(-1) for part in _contiguous(x))
     return [((own[of], following[of]), first) for of, first in thirds(x.size)]
 
 
