@@ -197,3 +197,25 @@ def test_logarithms_of_sums_of_powers_never_overflow() -> None:
     graph = builder.finish([value], roles={"output": value})
     compiled, error = outcome(graph, 100 * rng.normal(size=(50, 6)))
     assert not compiled.program.measured and error <= compiled.program.error_bound < 0.01
+
+
+@pytest.mark.parametrize("exponent", [0.0, 0.5, 1.5, 2.5, -0.5])
+def test_powers_keep_their_promise(exponent: float) -> None:
+    """Where the slope is largest is at one end or the other; x^0 is 1, and no logarithm."""
+    builder = GraphBuilder("power")
+    value = builder.node("Pow", builder.input("x", (None, 3)), builder.constant(exponent, public=True))
+    graph = builder.finish([value], roles={"output": value})
+    compiled, error = outcome(graph, np.random.default_rng(9).uniform(0.5, 3.0, size=(200, 3)))
+    assert not compiled.program.measured and error <= compiled.program.error_bound < 0.001
+
+
+def test_a_root_of_zero_keeps_its_promise() -> None:
+    """No slope bounds the root there: what is off by d in its argument is off by up to its root."""
+    builder = GraphBuilder("root")
+    scaled = builder.node("MatMul", builder.input("x", (None, 3)), builder.constant(0.7 * np.eye(3)))
+    value = builder.node("Sqrt", builder.node("Relu", scaled))
+    graph = builder.finish([value], roles={"output": value})
+    data = np.random.default_rng(9).uniform(-1.0, 1.0, size=(200, 3))
+    data[:3] = [[0.0, -0.5, 0.3], [2.0**-16, 2.0**-15, 3 * 2.0**-16], [-1e-6, 1e-5, 1e-3]]
+    compiled, error = outcome(graph, data)
+    assert not compiled.program.measured and error <= compiled.program.error_bound < 0.01

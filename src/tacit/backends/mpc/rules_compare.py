@@ -208,7 +208,8 @@ def _max_pool(work: Lowering, term: Term) -> Held:
         four = made.structured(lambda a: a[:, :, None, :])
     low = r.lowest
     if any(pads):
-        word = int(np.floor(low / x.factor * 2.0**x.frac)) - 1
+        # A power of two, as the plan is public and the range is that of hidden values.
+        word = -(1 << max(0, -int(np.floor(low / x.factor * 2.0**x.frac))).bit_length())
         number = word * 2.0**-x.frac * x.factor
         padded = x.range.structured(
             lambda a: np.pad(

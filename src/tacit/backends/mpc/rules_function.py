@@ -66,11 +66,14 @@ def _ends(r: Range) -> tuple[float, float]:
 
 
 def powered(work: Lowering, x: Held, exponent: float, *, out: int) -> tuple[Held, float]:
-    """x^exponent of positive numbers, ``out`` fractional bits, and the error of the function itself."""
-    low = max(1, math.floor(float(x.range.lowest) * 2.0**x.frac))
+    """x^exponent of positive numbers, ``out`` fractional bits, and the error of the function itself.
+
+    Of zero as well where the exponent is positive.
+    """
+    low = max(0 if exponent > 0 else 1, math.floor(float(x.range.lowest) * 2.0**x.frac))
     high = max(low + 1, math.ceil(float(x.range.highest) * 2.0**x.frac))
     high = 1 << (high - 1).bit_length()
-    low = 1 << (max(low, 1).bit_length() - 1)
+    low = 1 << (low.bit_length() - 1) if low else 0
     return _octaves(work, x, exponent, low, high, out)
 
 
@@ -84,13 +87,24 @@ def _octaves(work: Lowering, x: Held, exponent: float, low: int, high: int, out:
     bottom, top = np.maximum(x.range.low, low * unit), np.maximum(x.range.high, low * unit)
     if exponent:
         ends = bottom**exponent, top**exponent
-        slope = abs(exponent) * bottom ** (exponent - 1)
+        moved = _moved(bottom, top, exponent, x.range.error)
     else:
         ends = np.log(bottom), np.log(top)
-        slope = 1 / bottom
-    made = Range(np.minimum(*ends) - own, np.maximum(*ends) + own, slope * x.range.error + own)
+        moved = x.range.error / bottom
+    made = Range(np.minimum(*ends) - own, np.maximum(*ends) + own, moved + own)
     fields = {"power": float(exponent), "f": x.frac, "low": low, "high": high, "out": out}
     return work.emit("octaves", (x.name,), out, made, more=fields), own
+
+
+def _moved(bottom: FloatArray, top: FloatArray, exponent: float, error: FloatArray) -> FloatArray:
+    """By how much x^exponent differs, for x from ``bottom`` to ``top``, between numbers that differ by ``error``."""
+    if exponent >= 1:
+        return np.asarray(exponent * top ** (exponent - 1) * error)
+    if exponent < 0:
+        return np.asarray(-exponent * bottom ** (exponent - 1) * error)
+    # |a^p - b^p| <= |a - b|^p, which counts near 0, where no slope does.
+    slope = exponent * np.where(bottom > 0, bottom, 1.0) ** (exponent - 1)
+    return np.where(bottom > 0, np.minimum(slope * error, error**exponent), error**exponent)
 
 
 def _positive(work: Lowering, x: Held) -> Held:
@@ -134,6 +148,11 @@ def _power(work: Lowering, term: Term) -> Held:
     if exponent is None:
         raise work.refuse("its exponent is not one constant number", "use a constant exponent")
     x = work.plain(term.inputs[0])
+    if exponent == 0:
+        none = scaled(work, x, 0.0)
+        ones = np.ones_like(none.range.low)
+        one = work.literal(1.0, none.frac)
+        return work.emit("add", (none.name, one), none.frac, Range(ones, ones, np.zeros(())))
     if exponent == round(exponent) and 1 <= exponent <= 16:
         return power(work, x, int(exponent))
     if exponent == -1.0:
