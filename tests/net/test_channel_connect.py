@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import pathlib
 import socket
@@ -26,7 +27,16 @@ from tacit.net import channel_hello, tls
 from tacit.net.channel import Limits
 from tacit.net.channel_connect import connect, listen
 from tacit.net.channel_hello import Hello, disagreement, read_hello, write_hello
-from tacit.net.channel_identity import Identity, Party, new_identity, prove, secured, show, shown
+from tacit.net.channel_identity import (
+    Identity,
+    Party,
+    new_identity,
+    prove,
+    read_exactly,
+    secured,
+    show,
+    shown,
+)
 from tests.net.channel_parties import PLAN, SESSION, World, in_threads, join, make_world, write_identity
 
 TWO = ("alice", "bob")
@@ -386,3 +396,22 @@ def test_a_party_that_connects_twice_is_named(world: World, monkeypatch: pytest.
     alice, bob = both(lambda: join(world, "alice"), lambda: join(world, "bob"))
     assert type(alice) is PeerMisbehavedError and "`bob` connected twice" in str(alice)
     assert isinstance(bob, PeerError)
+
+
+def test_who_sends_a_byte_now_and_then_is_not_waited_for() -> None:
+    near, far = socket.socketpair()
+    over = threading.Event()
+
+    def drip() -> None:
+        with contextlib.suppress(OSError):
+            while not over.wait(0.05):
+                far.send(b"x")
+
+    thread = threading.Thread(target=drip)
+    with near, far:
+        thread.start()
+        near.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            read_exactly(near, 1 << 10, "a stranger")
+        over.set()
+        thread.join()

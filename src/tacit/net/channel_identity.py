@@ -15,6 +15,7 @@ import re
 import socket
 import ssl
 import struct
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -165,9 +166,14 @@ def wrong_pin(who: str) -> TlsError:
 
 
 def read_exactly(connection: socket.socket, size: int, who: str) -> bytes:
-    """The next ``size`` bytes. Raises ``ConnectError`` when the connection ends before."""
-    found = bytearray()
+    """The next ``size`` bytes, all of them within the timeout of the connection and the last wait that began in it.
+
+    Raises ``ConnectError`` when the connection ends before, ``TimeoutError`` for who sends a byte now and then.
+    """
+    found, allowed, begun = bytearray(), connection.gettimeout(), time.monotonic()
     while len(found) < size:
+        if allowed is not None and time.monotonic() - begun > allowed:
+            raise TimeoutError("timed out")
         piece = connection.recv(size - len(found))
         if not piece:
             raise party_error(
