@@ -186,9 +186,16 @@ class Parties:
         if len(arrays) != len(self.names):
             raise InvalidParameterError(f"there are {len(self.names)} parties. Got arrays for {len(arrays)}.")
         for place, own in enumerate(arrays):
-            # Why one is gone is found below, in the words of the others.
-            with contextlib.suppress(OSError):
-                send(self._ends[place], "call", facts if isinstance(facts, Mapping) else facts[place], own)
+            end = self._ends[place]
+            # Why one is gone is found below, in the words of the others; who takes nothing is waited for no longer.
+            end.settimeout(_TRANSFER_S)
+            try:
+                send(end, "call", facts if isinstance(facts, Mapping) else facts[place], own)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    end.shutdown(socket.SHUT_WR)
+            finally:
+                end.settimeout(None)
         done = self._gather("done", timeout_s)
         self.reports = tuple(Report(**message.facts["report"]) for message in done)
         return done

@@ -95,7 +95,7 @@ class Running:
         self.changed = threading.Condition(self.lock)
         self.jobs: dict[str, Held] = {}
         self.over = threading.Event()
-        self._weights: dict[bytes, dict[str, Words]] = {}
+        self._weights: dict[tuple[str, bytes], dict[str, Words]] = {}
         self._worker: threading.Thread | None = None
         for record in records(organisation.state):
             self.jobs[record.job.id] = _revived(record)
@@ -302,6 +302,13 @@ class Running:
             held.position, held.end = position, end
 
     def _program(self, job: Job) -> tuple[bytes, str]:
+        program, weights = self._compiled(job)
+        digest = hashlib.sha256(program)
+        with self.lock:
+            self._weights = {(job.model, digest.digest()): weights}
+        return program, digest.hexdigest()
+
+    def _compiled(self, job: Job) -> tuple[bytes, dict[str, Words]]:
         own = self.organisation
         name = job.model.partition("/")[2]
         if job.model_at != own.name or name not in own.models:
@@ -311,21 +318,20 @@ class Running:
             )
         offered = own.models[name]
         calibration = None if offered.calibration is None else self.world.samples(offered.calibration)
-        program, weights = self.world.plays.compile(offered.file, calibration)
-        digest = hashlib.sha256(program).digest()
-        with self.lock:
-            self._weights = {digest: weights}
-        return program, digest.hex()
+        return self.world.plays.compile(offered.file, calibration)
 
     def _weights_of(self, record: Record) -> dict[str, Words]:
-        digest = hashlib.sha256(record.program).digest()
-        if digest not in self._weights:
-            self._program(record.job)
-        if digest not in self._weights:
+        """Of the model that the job names, and of no other one whose program was proposed instead."""
+        wanted = record.job.model, hashlib.sha256(record.program).digest()
+        found = self._weights.get(wanted)
+        if found is not None:
+            return found
+        program, weights = self._compiled(record.job)
+        if program != record.program:
             raise InvalidParameterError(
                 "the model is no longer the one of the job", hint="bring its file back, or start a new job"
             )
-        return self._weights[digest]
+        return weights
 
     def _inputs_of(self, record: Record, play: Play) -> dict[str, Words]:
         samples = self._samples(record.job)
