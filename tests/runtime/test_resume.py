@@ -32,8 +32,9 @@ from tests.net.channel_parties import write_identity
 from tests.patience import PATIENCE_S, until
 from tests.runtime import layers, organisations
 from tests.runtime.test_jobs import WITHIN, result_of
+from tests.runtime.up import SILENCE_S
 
-STOPPED_S = 2.5
+STOPPED_S = SILENCE_S + 2.0
 
 
 class Supervised:

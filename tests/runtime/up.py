@@ -16,11 +16,15 @@ from typing import Any
 import numpy as np
 
 from tacit.backends.mpc.steps import Steps, Words
+from tacit.net.channel import Limits
 from tacit.runtime.party import load_party
 from tacit.runtime.play import At, Live
 from tacit.runtime.running import World
 from tacit.runtime.up import stay_up
 from tests.runtime.layers import Layers, LayersOfFiles
+
+SILENCE_S = 5.0
+"""More than by default: on a busy machine nobody is called dead but who is stopped."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ def main() -> None:
     path = pathlib.Path(sys.argv[1])
     where, kind = sys.argv[2:] or ("", "0")
     doom = Doom(where, int(kind), path.with_suffix(".struck"))
-    world = World(DoomedFiles(doom), np.load, tell, resume_s=120.0)
+    world = World(DoomedFiles(doom), np.load, tell, limits=Limits(silence_s=SILENCE_S), resume_s=120.0)
     stay_up(load_party(path), world, ready=lambda: tell("up", {}))
 
 
