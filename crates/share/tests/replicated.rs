@@ -56,9 +56,18 @@ fn divided(path: CpuPath, cut: u32, parts: [&[u64]; 3]) -> [Vec<u64>; 3] {
     )
     .unwrap();
     let mut two = stream(path, 2, 0);
-    let (to, open) = (&mut turned[1], &mut public[1]);
+    let (to, open, mut masked) = (&mut turned[1], &mut public[1], words());
     quotient::second(
-        path, cut, parts[1], parts[0], &tops, &mut two, to, &mut rest, open,
+        path,
+        cut,
+        parts[1],
+        parts[0],
+        &rest,
+        &tops,
+        &mut two,
+        to,
+        open,
+        &mut masked,
     )
     .unwrap();
     let [one, other] = &mut public;
@@ -66,7 +75,7 @@ fn divided(path: CpuPath, cut: u32, parts: [&[u64]; 3]) -> [Vec<u64>; 3] {
     quotient::finish(path, cut, other, &turned[1], &turned[0]);
     assert_eq!(one, other, "both holders of component 1");
     assert_eq!(base, following, "both holders of component 0");
-    assert_eq!(rest, own, "both holders of component 2");
+    assert_eq!(masked, own, "both holders of component 2");
     [base, public[0].clone(), own]
 }
 

@@ -276,18 +276,18 @@ def field_words(n: int, cut: int) -> int:
     """Words that hold n numbers modulo 2^cut, in fields of 8, 16, 32 or 64 bits."""
 
 def quotient_helper(
-    part: _Words, cut: int, own: Stream, following: Stream
-) -> tuple[_Words, _Words, _Words, _Words]:
-    """Position 2: what it sends (the rest, and top bits in fields), then its own and following component."""
+    part: _Words, cut: int, own: Stream, following: Stream, out: _Parts
+) -> tuple[_Words, _Words]:
+    """Position 2: what it sends, the rest, and top bits in fields. out = both of its components."""
 
-def quotient_first(part: _Words, other: _Words, cut: int, own: Stream) -> tuple[_Words, _Words, _Words]:
-    """Position 0 with the part of position 1: fields that it sends, its own component, the public part."""
+def quotient_first(part: _Words, other: _Words, cut: int, own: Stream, out: _Parts) -> _Words:
+    """Position 0 with the part of position 1: fields that it sends. out = its own component, and the public part."""
 
 def quotient_second(
-    part: _Words, other: _Words, rest: _Words, tops: _Words, cut: int, following: Stream
-) -> tuple[_Words, _Words]:
-    """Position 1 with the part of position 0: fields that it sends, and the public part. `rest`, as it came
-    from position 2, becomes the following component in place."""
+    part: _Words, other: _Words, rest: _Words, tops: _Words, cut: int, following: Stream, out: _Parts
+) -> _Words:
+    """Position 1 with the part of position 0, and what position 2 sent: fields that it sends. out = the public
+    part, and its following component."""
 
 def quotient_finish(public: _Words, sent: _Words, received: _Words, cut: int) -> None:
     """Positions 0 and 1: the public part becomes component 1, in place."""
@@ -310,9 +310,9 @@ def choice_deal(choice: _Words, n: int, x: _Parts | None, mask: Stream) -> _Word
     """Position 0: n bits as words and, where there is an x, x[0] + x[1] times each bit; masked."""
 
 def choice_part(
-    turn: _Words, dealt: _Words, common: _Words, extra: Sequence[_Words], mask: Stream
-) -> tuple[_Words, _Words]:
-    """Positions 1 and 2: a masked part of the chosen words, and its mask."""
+    turn: _Words, dealt: _Words, common: _Words, extra: Sequence[_Words], mask: Stream, masks: _Words
+) -> _Words:
+    """Positions 1 and 2: a masked part of the chosen words. masks = its mask."""
 
-def choice_bit(turn: _Words, dealt: _Words, constant: bool, mask: Stream) -> tuple[_Words, _Words]:
-    """Positions 1 and 2: a masked part of the bits as words, and its mask."""
+def choice_bit(turn: _Words, dealt: _Words, constant: bool, mask: Stream, masks: _Words) -> _Words:
+    """Positions 1 and 2: a masked part of the bits as words. masks = its mask."""

@@ -39,6 +39,14 @@ fn groups_of(sizes: &[Count]) -> PyResult<(Vec<usize>, usize, usize)> {
     Ok((sizes, dealt, values))
 }
 
+/// Both components of a result, for the caller's arrays: its own and the following one.
+fn components<'a>(out: &'a mut (Target<'_>, Target<'_>), n: usize) -> PyResult<[&'a mut [u64]; 2]> {
+    let (own, following) = (out.0.slice(), out.1.slice());
+    words_of("the first of 'out'", own.len(), n)?;
+    words_of("the second of 'out'", following.len(), n)?;
+    Ok([own, following])
+}
+
 fn pairs_of(groups: Count) -> PyResult<usize> {
     match groups.0 {
         groups @ 2..=63 => Ok(groups),
@@ -61,29 +69,25 @@ pub(super) fn quotient_helper<'py>(
     cut: Integer,
     own: &Bound<'py, PyStream>,
     following: &Bound<'py, PyStream>,
-) -> PyResult<(Array<'py>, Array<'py>, Array<'py>, Array<'py>)> {
+    mut out: (Target<'py>, Target<'py>),
+) -> PyResult<Pair<'py>> {
     let (path, cut, n) = (path()?, cut_of(cut)?, part.len());
-    let fields = quotient::field_words(n, cut);
+    let mine = components(&mut out, n)?;
     let results = (
         fresh(py, &[n])?,
-        fresh(py, &[fields])?,
-        fresh(py, &[n])?,
-        fresh(py, &[n])?,
+        fresh(py, &[quotient::field_words(n, cut)])?,
     );
-    let mut rest = Target::of(&results.0)?;
-    let mut tops = Target::of(&results.1)?;
-    let mut mine = (Target::of(&results.2)?, Target::of(&results.3)?);
+    let (mut rest, mut tops) = (Target::of(&results.0)?, Target::of(&results.1)?);
     let mut own = taken(&own.get().stream)?;
     let mut following = taken(&following.get().stream)?;
     let (own, following, part) = (&mut *own, &mut *following, part.slice());
     let (rest_words, tops_words) = (rest.slice(), tops.slice());
-    let mine_words = [mine.0.slice(), mine.1.slice()];
     detached(py, || {
         quotient::helper(
-            path, cut, part, own, following, rest_words, tops_words, mine_words,
+            path, cut, part, own, following, rest_words, tops_words, mine,
         )
     })?;
-    drop((rest, tops, mine));
+    drop((rest, tops));
     Ok(results)
 }
 
@@ -94,70 +98,62 @@ pub(super) fn quotient_first<'py>(
     other: Words<'py>,
     cut: Integer,
     own: &Bound<'py, PyStream>,
-) -> PyResult<(Array<'py>, Array<'py>, Array<'py>)> {
+    mut out: (Target<'py>, Target<'py>),
+) -> PyResult<Array<'py>> {
     let (path, cut, n) = (path()?, cut_of(cut)?, part.len());
     words_of("the part of position 1", other.len(), n)?;
-    let fields = quotient::field_words(n, cut);
-    let results = (fresh(py, &[fields])?, fresh(py, &[n])?, fresh(py, &[n])?);
-    let mut turned = Target::of(&results.0)?;
-    let mut base = Target::of(&results.1)?;
-    let mut public = Target::of(&results.2)?;
+    let [base, public] = components(&mut out, n)?;
+    let result = fresh(py, &[quotient::field_words(n, cut)])?;
+    let mut turned = Target::of(&result)?;
     let mut own = taken(&own.get().stream)?;
     let (own, part, other) = (&mut *own, part.slice(), other.slice());
-    let (turned_words, base_words, public_words) = (turned.slice(), base.slice(), public.slice());
+    let turned_words = turned.slice();
     detached(py, || {
-        quotient::first(
-            path,
-            cut,
-            part,
-            other,
-            own,
-            turned_words,
-            base_words,
-            public_words,
-        )
+        quotient::first(path, cut, part, other, own, turned_words, base, public)
     })?;
-    drop((turned, base, public));
-    Ok(results)
+    drop(turned);
+    Ok(result)
 }
 
 #[pyfunction]
+#[expect(clippy::too_many_arguments, reason = "four messages and parts")]
 pub(super) fn quotient_second<'py>(
     py: Python<'py>,
     part: Words<'py>,
     other: Words<'py>,
-    rest: Bound<'py, PyAny>,
+    rest: Words<'py>,
     tops: Words<'py>,
     cut: Integer,
     following: &Bound<'py, PyStream>,
-) -> PyResult<Pair<'py>> {
+    mut out: (Target<'py>, Target<'py>),
+) -> PyResult<Array<'py>> {
     let (path, cut, n) = (path()?, cut_of(cut)?, part.len());
-    let mut rest: Target<'py> = rest.extract()?;
     let fields = quotient::field_words(n, cut);
     words_of("the part of position 0", other.len(), n)?;
-    words_of("the rest of position 2", rest.slice().len(), n)?;
+    words_of("the rest of position 2", rest.len(), n)?;
     words_of("the top bits of position 2", tops.len(), fields)?;
-    let results = (fresh(py, &[fields])?, fresh(py, &[n])?);
-    let (mut turned, mut public) = (Target::of(&results.0)?, Target::of(&results.1)?);
+    let [public, masked] = components(&mut out, n)?;
+    let result = fresh(py, &[fields])?;
+    let mut turned = Target::of(&result)?;
     let mut following = taken(&following.get().stream)?;
-    let (following, part, other, tops) =
-        (&mut *following, part.slice(), other.slice(), tops.slice());
-    let (turned_words, rest_words, public_words) = (turned.slice(), rest.slice(), public.slice());
+    let (following, part, other) = (&mut *following, part.slice(), other.slice());
+    let (rest, tops, turned_words) = (rest.slice(), tops.slice(), turned.slice());
     detached(py, || {
         quotient::second(
             path,
             cut,
             part,
             other,
+            rest,
             tops,
             following,
             turned_words,
-            rest_words,
-            public_words,
+            public,
+            masked,
         )
     })?;
-    drop((turned, public));
-    Ok(results)
+    drop(turned);
+    Ok(result)
 }
 
 #[pyfunction]
@@ -321,15 +317,17 @@ pub(super) fn choice_part<'py>(
     common: Words<'py>,
     extra: Vec<Words<'py>>,
     mask: &Bound<'py, PyStream>,
-) -> PyResult<Pair<'py>> {
+    mut masks: Target<'py>,
+) -> PyResult<Array<'py>> {
     let (path, n) = (path()?, common.len());
     words_of("packed bits", turn.len(), plane_words(n))?;
     words_of("what was dealt", dealt.len(), 2 * n)?;
+    words_of("the array of masks", masks.slice().len(), n)?;
     for extra in &extra {
         words_of("a summand", extra.len(), n)?;
     }
-    let results = (fresh(py, &[n])?, fresh(py, &[n])?);
-    let (mut target, mut masks) = (Target::of(&results.0)?, Target::of(&results.1)?);
+    let result = fresh(py, &[n])?;
+    let mut target = Target::of(&result)?;
     let mut mask = taken(&mask.get().stream)?;
     let (mask, turn, dealt) = (&mut *mask, turn.slice(), dealt.slice());
     let extra: Vec<&[u64]> = extra.iter().map(Words::slice).collect();
@@ -339,8 +337,8 @@ pub(super) fn choice_part<'py>(
             path, turn, dealt, common, &extra, mask, mask_words, out_words,
         )
     })?;
-    drop((target, masks));
-    Ok(results)
+    drop(target);
+    Ok(result)
 }
 
 #[pyfunction]
@@ -350,17 +348,19 @@ pub(super) fn choice_bit<'py>(
     dealt: Words<'py>,
     constant: bool,
     mask: &Bound<'py, PyStream>,
-) -> PyResult<Pair<'py>> {
+    mut masks: Target<'py>,
+) -> PyResult<Array<'py>> {
     let (path, n) = (path()?, dealt.len());
     words_of("packed bits", turn.len(), plane_words(n))?;
-    let results = (fresh(py, &[n])?, fresh(py, &[n])?);
-    let (mut target, mut masks) = (Target::of(&results.0)?, Target::of(&results.1)?);
+    words_of("the array of masks", masks.slice().len(), n)?;
+    let result = fresh(py, &[n])?;
+    let mut target = Target::of(&result)?;
     let mut mask = taken(&mask.get().stream)?;
     let (mask, turn, dealt) = (&mut *mask, turn.slice(), dealt.slice());
     let (out_words, mask_words) = (target.slice(), masks.slice());
     detached(py, || {
         choice::bit_part(path, turn, dealt, constant, mask, mask_words, out_words)
     })?;
-    drop((target, masks));
-    Ok(results)
+    drop(target);
+    Ok(result)
 }

@@ -134,7 +134,7 @@ pub fn first(
 }
 
 /// What position 1 does once it has `other`, the part of position 0, and `rest` and `tops` of position 2: `turned` is sent to
-/// position 0, `rest` becomes component 2, `public` will be component 1 ([`finish`]). Of `following`: mask.
+/// position 0, `masked` is component 2, `public` will be component 1 ([`finish`]). Of `following`: mask.
 ///
 /// # Errors
 /// [`StreamExhaustedError`]; nothing may be sent.
@@ -147,16 +147,17 @@ pub fn second(
     cut: u32,
     part: &[u64],
     other: &[u64],
+    rest: &[u64],
     tops: &[u64],
     following: &mut Stream,
     turned: &mut [u64],
-    rest: &mut [u64],
     public: &mut [u64],
+    masked: &mut [u64],
 ) -> Result<(), StreamExhaustedError> {
     check(
         cut,
         part.len(),
-        &[other.len(), rest.len(), public.len()],
+        &[other.len(), rest.len(), public.len(), masked.len()],
         &[turned.len(), tops.len()],
     );
     let stride = field_words(CHUNK, cut);
@@ -165,14 +166,15 @@ pub fn second(
         .chunks(CHUNK)
         .zip(other.chunks(CHUNK))
         .zip(turned.chunks_mut(stride));
-    let results = rest
-        .chunks_mut(CHUNK)
-        .zip(public.chunks_mut(CHUNK))
-        .zip(tops.chunks(stride));
-    for (((part, other), turned), ((rest, public), tops)) in chunks.zip(results) {
+    let dealt = rest.chunks(CHUNK).zip(tops.chunks(stride));
+    let results = public.chunks_mut(CHUNK).zip(masked.chunks_mut(CHUNK));
+    for ((((part, other), turned), (rest, tops)), (public, masked)) in
+        chunks.zip(dealt).zip(results)
+    {
         let mask = &mut mask[..turned.len()];
         following.fill(mask)?;
-        opened_chunk(path, turned, public, rest, part, other, tops, mask, cut);
+        masked.copy_from_slice(rest);
+        opened_chunk(path, turned, public, masked, part, other, tops, mask, cut);
     }
     Ok(())
 }

@@ -9,9 +9,9 @@ it. A party that deviates can make results wrong without being noticed, and two 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Generator, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from tacit.backends.mpc.replicated_roles import Role, thirds
 from tacit.backends.mpc.replicated_seeds import SEED_BYTES, fresh_seed, session_key
 from tacit.backends.mpc.replicated_sign import sign_part
 from tacit.backends.mpc.replicated_truncation import quotient
-from tacit.backends.mpc.steps import Inbox, Round, Steps, Words, together
+from tacit.backends.mpc.steps import Round, Steps, Words, together
 from tacit.errors import InternalError, MalformedMessageError, RevealError, ShapeError
 
 __all__ = ["PARTIES", "Planes", "Replicated", "Shares", "combine", "deal", "open_engine"]
@@ -243,18 +243,24 @@ class Replicated(Engine[Shares, Planes]):
             inbox = yield Round({(self.index + 2) % PARTIES: [part]}, {after: [part.size]})
             return Shares(part, inbox[after][0].reshape(part.shape))
         flat = part.reshape(-1)
-        pieces = thirds(flat.size)
-        found = yield from _each(*(quotient(self._role(first), flat[of], cut) for of, first in pieces))
-        return _joined(found, part.shape)
+        return (
+            yield from _in_thirds(
+                part.shape, lambda of, first, out: quotient(self._role(first), flat[of], cut, out)
+            )
+        )
 
     # Bits.
 
     def negative(self, x: Shares, width: int) -> Steps[Planes]:
-        found = yield from _each(
-            *(self._negative(self._role(first), *each, width) for each, first in _pieces(x))
+        flat = _flat(x)
+        pieces = [(_piece(flat, of), first) for of, first in thirds(x.size)]
+        found = yield from together(
+            *(self._negative(self._role(first), *each, width) for each, first in pieces)
         )
-        joined = _joined(found, None)
-        return Planes(joined.own, joined.following, x.shape)
+        own, following = (
+            np.concatenate(part) if len(part) > 1 else part[0] for part in zip(*found, strict=True)
+        )
+        return Planes(own, following, x.shape)
 
     def _negative(self, role: Role, own: Words, following: Words, width: int) -> Steps[tuple[Words, Words]]:
         part = yield from sign_part(role, own, following, width)
@@ -271,32 +277,37 @@ class Replicated(Engine[Shares, Planes]):
 
     def select(self, a: Planes, x: Shares) -> Steps[Shares]:
         _check_equal("select", a.shape, x.shape)
-        steps = []
-        for (of, first), (each, _) in zip(thirds(x.size), _pieces(x), strict=True):
+        flat = _flat(x)
+
+        def one(of: slice, first: int, out: tuple[Words, Words]) -> Steps[None]:
             role = self._role(first)
-            steps.append(chosen(role, _known_bit(role, a, of), each, exchange=False))
-        found = yield from _each(*steps)
-        return _joined(found, x.shape)
+            return chosen(role, _known_bit(role, a, of), _piece(flat, of), out, exchange=False)
+
+        return (yield from _in_thirds(x.shape, one))
 
     def to_ring(self, a: Planes) -> Steps[Shares]:
-        steps = []
-        for of, first in thirds(a.size):
+        def one(of: slice, first: int, out: tuple[Words, Words]) -> Steps[None]:
             role = self._role(first)
-            steps.append(as_words(role, _known_bit(role, a, of), of.stop - of.start))
-        found = yield from _each(*steps)
-        return _joined(found, a.shape)
+            return as_words(role, _known_bit(role, a, of), out)
+
+        return (yield from _in_thirds(a.shape, one))
 
     def rectify(self, x: Shares, width: int) -> Steps[Shares]:
         """The last product of the sign ends in parts of positions 1 and 2, of which position 0 need not know anything:
         it deals its choice in the round in which they exchange them."""
-        found = yield from _each(
-            *(self._rectify(self._role(first), each, width) for each, first in _pieces(x))
+        flat = _flat(x)
+        return (
+            yield from _in_thirds(
+                x.shape,
+                lambda of, first, out: self._rectify(self._role(first), _piece(flat, of), width, out),
+            )
         )
-        return _joined(found, x.shape)
 
-    def _rectify(self, role: Role, x: tuple[Words, Words], width: int) -> Steps[tuple[Words, Words]]:
+    def _rectify(
+        self, role: Role, x: tuple[Words, Words], width: int, out: tuple[Words, Words]
+    ) -> Steps[None]:
         part = yield from sign_part(role, *x, width)
-        return (yield from chosen(role, ~part if role.position == 0 else part, x, exchange=True))
+        yield from chosen(role, ~part if role.position == 0 else part, x, out, exchange=True)
 
     # Roles and streams.
 
@@ -334,24 +345,26 @@ def _contiguous(x: Shares) -> tuple[Words, Words]:
     return np.ascontiguousarray(x.own), np.ascontiguousarray(x.following)
 
 
-def _pieces(x: Shares) -> list[tuple[tuple[Words, Words], int]]:
+def _flat(x: Shares) -> tuple[Words, Words]:
     own, following = (part.reshape(-1) for part in _contiguous(x))
-    return [((own[of], following[of]), first) for of, first in thirds(x.size)]
+    return own, following
 
 
-def _each(*steps: Steps[tuple[Words, Words]]) -> Generator[Round, Inbox, list[Any]]:
-    if len(steps) == 1:
-        return [(yield from steps[0])]
-    return (yield from together(*steps))
+def _piece(flat: tuple[Words, Words], of: slice) -> tuple[Words, Words]:
+    return flat[0][of], flat[1][of]
 
 
-def _joined(found: list[tuple[Words, Words]], shape: tuple[int, ...] | None) -> Shares:
-    own, following = (
-        found[0] if len(found) == 1 else (np.concatenate(part) for part in zip(*found, strict=True))
-    )
-    if shape is None:
-        return Shares(own, following)
-    return Shares(own.reshape(shape), following.reshape(shape))
+def _in_thirds(
+    shape: tuple[int, ...], one: Callable[[slice, int, tuple[Words, Words]], Steps[None]]
+) -> Steps[Shares]:
+    """A secret of which each third is made by steps of their own, side by side, into its place.
+
+    ``one``: of which elements, the party in position 0, and where both components go.
+    """
+    own, following = np.empty(shape, dtype=np.uint64), np.empty(shape, dtype=np.uint64)
+    flat = own.reshape(-1), following.reshape(-1)
+    yield from together(*(one(of, first, _piece(flat, of)) for of, first in thirds(own.size)))
+    return Shares(own, following)
 
 
 def _check_equal(what: str, one: tuple[int, ...], other: tuple[int, ...]) -> None:

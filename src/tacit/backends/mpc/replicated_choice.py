@@ -21,32 +21,38 @@ from tacit.backends.mpc.steps import Round, Steps, Words
 __all__ = ["as_words", "chosen"]
 
 
-def chosen(role: Role, bit: Words, x: tuple[Words, Words], *, exchange: bool) -> Steps[tuple[Words, Words]]:
-    """Both components of x where the bit, else 0; one-dimensional.
+def chosen(
+    role: Role, bit: Words, x: tuple[Words, Words], out: tuple[Words, Words], *, exchange: bool
+) -> Steps[None]:
+    """``out`` = both components of x where the bit, else 0; one-dimensional.
 
     ``bit``: packed; β in position 0, else γ, or with ``exchange`` a part of γ, which is exchanged in the first round.
     """
-    n = x[0].size
     if role.position == 0:
-        yield Round({role.party(1): [shares.choice_deal(bit, n, x, role.own)]})
-        return (yield from _replicated(role, None, n))
-    dealt, turn = yield from _received(role, n, 2, bit, exchange)
+        yield Round({role.party(1): [shares.choice_deal(bit, x[0].size, x, role.own)]})
+        yield from _masks(role, out)
+        return
+    dealt, turn = yield from _received(role, x[0].size, 2, bit, exchange)
     if role.position == 1:
-        masked = shares.choice_part(turn, dealt, x[1], x, role.own)
+        part = shares.choice_part(turn, dealt, x[1], x, role.own, out[0])
     else:
-        masked = shares.choice_part(turn, dealt, x[0], (x[1],), role.following)
-    return (yield from _replicated(role, masked, n))
+        part = shares.choice_part(turn, dealt, x[0], (x[1],), role.following, out[1])
+    yield from _exchanged(role, part, out)
 
 
-def as_words(role: Role, bit: Words, n: int) -> Steps[tuple[Words, Words]]:
-    """Both components of 1 where the bit, else 0. ``bit``: as in `chosen`."""
+def as_words(role: Role, bit: Words, out: tuple[Words, Words]) -> Steps[None]:
+    """``out`` = both components of 1 where the bit, else 0. ``bit``: as in `chosen`."""
+    n = out[0].size
     if role.position == 0:
         yield Round({role.party(1): [shares.choice_deal(bit, n, None, role.own)]})
-        return (yield from _replicated(role, None, n))
+        yield from _masks(role, out)
+        return
     dealt, turn = yield from _received(role, n, 1, bit, exchange=False)
-    mask = role.own if role.position == 1 else role.following
-    masked = shares.choice_bit(turn, dealt, role.position == 1, mask)
-    return (yield from _replicated(role, masked, n))
+    if role.position == 1:
+        part = shares.choice_bit(turn, dealt, True, role.own, out[0])
+    else:
+        part = shares.choice_bit(turn, dealt, False, role.following, out[1])
+    yield from _exchanged(role, part, out)
 
 
 def _received(role: Role, n: int, rows: int, bit: Words, exchange: bool) -> Steps[tuple[Words, Words]]:
@@ -66,16 +72,15 @@ def _received(role: Role, n: int, rows: int, bit: Words, exchange: bool) -> Step
     return dealt, bit ^ inbox[role.party(other)][0] if exchange else bit
 
 
-def _replicated(role: Role, masked: tuple[Words, Words] | None, n: int) -> Steps[tuple[Words, Words]]:
-    """Both components of what positions 1 and 2 have a masked part of each, given with its mask.
+def _masks(role: Role, out: tuple[Words, Words]) -> Steps[None]:
+    """Position 0: its components are the masks of the other two, which it takes from the streams as well."""
+    yield Round()
+    role.own.fill(out[0])
+    role.following.fill(out[1])
 
-    Components 0 and 1 are the masks, which position 0 takes from the streams as well; 2 is the sum.
-    """
-    if masked is None:
-        yield Round()
-        return role.own.words(n), role.following.words(n)
-    part, mask = masked
+
+def _exchanged(role: Role, part: Words, out: tuple[Words, Words]) -> Steps[None]:
+    """Positions 1 and 2: component 2 is the sum of their masked parts; the other component, the mask, is there."""
     other = 3 - role.position
-    inbox = yield role.swap(other, [part], [n])
-    total = np.add(part, inbox[role.party(other)][0])
-    return (mask, total) if role.position == 1 else (total, mask)
+    inbox = yield role.swap(other, [part], [part.size])
+    np.add(part, inbox[role.party(other)][0], out=out[2 - role.position])

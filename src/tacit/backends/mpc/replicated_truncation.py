@@ -29,30 +29,29 @@ from tacit.backends.mpc.steps import Round, Steps, Words
 __all__ = ["quotient"]
 
 
-def quotient(role: Role, part: Words, cut: int) -> Steps[tuple[Words, Words]]:
-    """Both components of the quotient by 2^cut of what ``part`` is masked part of; one-dimensional.
+def quotient(role: Role, part: Words, cut: int, out: tuple[Words, Words]) -> Steps[None]:
+    """``out`` = both components of the quotient by 2^cut of what ``part`` is masked part of; one-dimensional.
 
     Rounded down or up, never off by more, for numbers of at most 2^62 in magnitude; 1 <= cut <= 62.
     """
     n, fields = part.size, shares.field_words(part.size, cut)
     if role.position == 2:
-        rest, tops, own, following = shares.quotient_helper(part, cut, role.own, role.following)
+        rest, tops = shares.quotient_helper(part, cut, role.own, role.following, out)
         yield Round({role.party(1): [rest, tops]})
         yield Round()
-        return own, following
+        return
     if role.position == 0:
         inbox = yield role.swap(1, [part], [n])
         (other,) = inbox[role.party(1)]
-        turned, base, public = shares.quotient_first(part, other, cut, role.own)
+        turned = shares.quotient_first(part, other, cut, role.own, out)
         inbox = yield role.swap(1, [turned], [fields])
-        shares.quotient_finish(public, turned, inbox[role.party(1)][0], cut)
-        return base, public
+        shares.quotient_finish(out[1], turned, inbox[role.party(1)][0], cut)
+        return
     first = role.swap(0, [part], [n])
     first.awaits[role.party(2)] = [n, fields]
     inbox = yield first
     (other,) = inbox[role.party(0)]
     rest, tops = inbox[role.party(2)]
-    turned, public = shares.quotient_second(part, other, rest, tops, cut, role.following)
+    turned = shares.quotient_second(part, other, rest, tops, cut, role.following, out)
     inbox = yield role.swap(0, [turned], [fields])
-    shares.quotient_finish(public, turned, inbox[role.party(0)][0], cut)
-    return public, rest
+    shares.quotient_finish(out[0], turned, inbox[role.party(0)][0], cut)
