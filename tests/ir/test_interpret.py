@@ -61,10 +61,15 @@ def test_any_batch(batch: int) -> None:
     assert interpret(graph, np.ones((batch, 6)))["y"].shape == (batch, 2)
 
 
-def test_convolution_against_its_definition(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("group", "filters"), [(2, 6), (4, 4), (4, 8)])
+def test_convolution_against_its_definition(
+    group: int, filters: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(window, "_CHUNK", 700)  # one sample at a time
     random = np.random.default_rng(0)
-    x, w, b = random.normal(size=(2, 4, 7, 6)), random.normal(size=(6, 2, 3, 2)), random.normal(size=6)
+    depth, each = 4 // group, filters // group
+    x, w = random.normal(size=(2, 4, 7, 6)), random.normal(size=(filters, depth, 3, 2))
+    b = random.normal(size=filters)
     graph = _single(
         "Conv",
         (None, 4, 7, 6),
@@ -72,13 +77,13 @@ def test_convolution_against_its_definition(monkeypatch: pytest.MonkeyPatch) -> 
         strides=(2, 1),
         pads=(1, 0, 2, 1),
         dilations=(1, 2),
-        group=2,
+        group=group,
     )
     got = interpret(graph, x)["y"]
     padded = np.pad(x, ((0, 0), (0, 0), (1, 2), (0, 1)))
     want = np.zeros(got.shape)
     for n, f, i, j in np.ndindex(*got.shape):
-        channels = slice(2 * (f // 3), 2 * (f // 3) + 2)
+        channels = slice(depth * (f // each), depth * (f // each) + depth)
         patch = padded[n, channels, 2 * i : 2 * i + 3, j : j + 3 : 2]
         want[n, f, i, j] = np.sum(patch * w[f]) + b[f]
     np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)

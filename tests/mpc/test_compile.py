@@ -13,7 +13,11 @@ from sklearn.preprocessing import StandardScaler
 
 import tacit
 from tacit.backends.mpc.compile import Compiled, compile_program, rehearse_program
+from tacit.backends.mpc.lowering import lower
+from tacit.backends.mpc.patterns import terms_of
 from tacit.backends.mpc.ranges import Box
+from tacit.backends.mpc.rules import RULES
+from tacit.backends.mpc.simplify import simplify
 from tacit.errors import DataRangeError, InvalidParameterError, PrecisionError, UnsupportedOpError
 from tacit.ir.builder import GraphBuilder
 from tacit.ir.graph import Graph
@@ -79,6 +83,25 @@ def test_deep_networks_are_clipped_at_few_places_and_say_so() -> None:
     assert program.measured and error <= program.error_bound < 0.05
     assert 1 <= len(program.saturations) <= 5
     assert all(each.node.startswith("layer ") and each.low == 0 for each in program.saturations)
+
+
+def test_going_on_after_a_clip_gives_what_clipping_from_the_start_gives() -> None:
+    graph, data = deep(30)
+    compiled = compile_program(graph, calibration=data)
+    found, source = compiled.program, graph.inputs[0].name
+    again = lower(
+        terms_of(simplify(graph), [graph.primary]),
+        {source: Box.of(data)},
+        found.frac_bits,
+        RULES,
+        limits={each.value: (each.low, each.high) for each in found.saturations},
+        input_bits={source: found.inputs[0].frac_bits},
+        spreads={},
+        outputs=[graph.primary],
+    )
+    assert again.limits and tuple(again.instructions) == found.instructions
+    assert list(again.words) == list(compiled.weights) and again.publics.keys() == found.publics.keys()
+    assert all((again.words[name] == words).all() for name, words in compiled.weights.items())
 
 
 def test_deep_networks_without_data_are_refused_by_name() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tacit.backends.mpc.ranges import Ball, Box, Range, bits_of, constant_product, secret_product
+from tacit.backends.mpc.ranges import Ball, Box, ConstantProduct, Range, bits_of, secret_product
 from tacit.errors import DataError
 
 
@@ -22,7 +22,7 @@ def test_products_stay_within_their_interval() -> None:
     rng = np.random.default_rng(0)
     x, y, weights = interval(rng, (1, 3, 5)), interval(rng, (1, 5, 4)), rng.normal(size=(5, 4))
     rounding = 2.0**-5
-    by_weights = constant_product(x, weights, np.matmul, rounding)
+    by_weights = ConstantProduct(x, weights, np.matmul).rounded(rounding)
     by_value = secret_product(x, y, np.matmul)
     for _ in range(200):
         off = weights + rng.choice([-rounding, rounding], size=weights.shape)
@@ -40,8 +40,8 @@ def test_a_ball_is_tighter_than_its_box_and_holds() -> None:
     box = Range((centre - reach)[None], (centre + reach)[None], np.zeros(()))
     ball = Range(box.low, box.high, box.error, Ball(np.sqrt(n), scale, centre))
     weights = rng.normal(size=(n, 8)) / np.sqrt(n)
-    wide = constant_product(box, weights, np.matmul, 0.0, True)
-    tight = constant_product(ball, weights, np.matmul, 0.0, True)
+    wide = ConstantProduct(box, weights, np.matmul, True).rounded(0.0)
+    tight = ConstantProduct(ball, weights, np.matmul, True).rounded(0.0)
     assert ((tight.high - tight.low) < 0.5 * (wide.high - wide.low)).all()
     for column in range(8):
         direction = scale * weights[:, column]

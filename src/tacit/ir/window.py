@@ -115,6 +115,8 @@ def _conv_chunk(windows: Array, w: Array, attributes: Attributes) -> Array:
     groups = group if isinstance(group, int) else 1
     n = w.ndim - 2
     depth, filters = w.shape[1], w.shape[0] // groups
+    if depth == filters == 1 < groups:
+        return _depthwise(windows, w)
     parts = []
     for g in range(groups):
         part = windows[:, g * depth : (g + 1) * depth]
@@ -122,6 +124,15 @@ def _conv_chunk(windows: Array, w: Array, attributes: Attributes) -> Array:
         contracted = np.tensordot(part, kernel, axes=([1, *range(2 + n, 2 + 2 * n)], list(range(1, 2 + n))))
         parts.append(np.moveaxis(contracted, -1, 1))
     return np.concatenate(parts, axis=1)
+
+
+def _depthwise(windows: Array, w: Array) -> Array:
+    """Every channel with a kernel of its own: tap by tap for all channels at once."""
+    n = w.ndim - 2
+    total = np.zeros(windows.shape[: 2 + n])
+    for tap in np.ndindex(*w.shape[2:]):
+        total += windows[(..., *tap)] * w[(slice(None), 0, *tap)].reshape(-1, *(1,) * n)
+    return total
 
 
 def _max_pool(arrays: Sequence[Array], attributes: Attributes) -> Array:

@@ -41,7 +41,6 @@ _LOOSE = 2.0**-4
 """A proven bound above this part of the size of the outputs says nothing: it is measured where samples are there."""
 _MOST_ROWS = 4096
 """Of calibration data, on which the precision of comparisons is tried."""
-_MOST_TRIES = 400
 
 _SELECTING = frozenset({"Gather", "Reshape", "Transpose", "Slice", "Concat"})
 """Ops that only move elements, between an input and the comparison that alone reads it."""
@@ -128,27 +127,25 @@ def _at(
     if samples is not None and any(term.op == "Normalize" for term in terms.terms):
         trace = interpret(terms.graph, samples, trace=True)
         spreads = _spreads(terms, trace)
-    for _ in range(_MOST_TRIES):
-        try:
-            work = lower(
-                _fresh(terms),
-                boxes,
-                bits,
-                RULES,
-                limits=limits,
-                input_bits=input_bits,
-                spreads=spreads,
-                outputs=[value for _, value, _ in outputs],
-            )
-            break
-        except OverflowsError as error:
-            if samples is None:
-                raise
-            trace = interpret(terms.graph, samples, trace=True) if trace is None else trace
-            if not _limited(terms, error, trace, limits):
-                raise
-    else:
-        raise NoAdmissiblePlanError("hidden values do not fit into the ring wherever they are clipped")
+
+    def relieved(error: OverflowsError) -> set[str]:
+        nonlocal trace
+        if samples is None:
+            return set()
+        trace = interpret(terms.graph, samples, trace=True) if trace is None else trace
+        return _limited(terms, error, trace, limits)
+
+    work = lower(
+        _fresh(terms),
+        boxes,
+        bits,
+        RULES,
+        limits=limits,
+        input_bits=input_bits,
+        spreads=spreads,
+        outputs=[value for _, value, _ in outputs],
+        relieved=relieved,
+    )
     return _finished(graph, boxes, samples, work, outputs)
 
 
@@ -258,10 +255,10 @@ def _measured(compiled: Compiled, graph: Graph, samples: Mapping[str, Array]) ->
 
 def _limited(
     terms: Terms, error: OverflowsError, trace: Mapping[str, Array], limits: dict[str, tuple[float, float]]
-) -> bool:
-    """Clips what the term that overflows reads, at the nearest activations; false where nothing is left to clip."""
+) -> set[str]:
+    """Clips what the term that overflows reads, at the nearest activations; none where nothing is left to clip."""
     makers = {term.output: term for term in terms.terms}
-    found = False
+    found: set[str] = set()
     seen: set[str] = set()
     work = list(error.term.inputs)
     while work:
@@ -272,14 +269,14 @@ def _limited(
         seen.add(name)
         if made.op == "Relu" and name in trace:
             limits[name] = 0.0, _reach(trace[name])
-            found = True
+            found.add(name)
         else:
             work.extend(made.inputs)
     for name in () if found else error.term.inputs:
         if name in trace and name in makers and name not in limits:
             reach = _reach(trace[name])
             limits[name] = -reach, reach
-            found = True
+            found.add(name)
     return found
 
 

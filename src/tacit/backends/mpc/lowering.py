@@ -6,9 +6,10 @@ homogeneous and ends in the next weights, so that the scale of a mean costs noth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil, log2
+from typing import Any
 
 import numpy as np
 
@@ -78,6 +79,33 @@ class Lowering:
         self._levels: dict[str, int] = {}
         self._fresh = 0
         self.term = Term("", (), "", {}, "")
+
+    def marked(self) -> Callable[[], None]:
+        """Goes back to the present state, any number of times; arrays are never written to, so they are not copied."""
+        kept: list[tuple[dict[str, Any], dict[str, Any]]] = [
+            (held, dict(held))
+            for held in (
+                self.values,
+                self.weights,
+                self.words,
+                self.publics,
+                self.compared,
+                self._levels,
+                self.terms.constants,
+            )
+        ]
+        public, count, fresh = set(self.terms.public), len(self.instructions), self._fresh
+
+        def back() -> None:
+            for held, then in kept:
+                held.clear()
+                held.update(then)
+            self.terms.public.clear()
+            self.terms.public.update(public)
+            del self.instructions[count:]
+            self._fresh = fresh
+
+        return back
 
     # What terms read.
 
@@ -291,8 +319,13 @@ def lower(
     input_bits: Mapping[str, int],
     spreads: Mapping[str, float],
     outputs: Sequence[str],
+    relieved: Callable[[OverflowsError], Collection[str]] = lambda error: (),
 ) -> Lowering:
-    """All instructions. ``input_bits``: fractional bits of inputs. Raises what rules raise."""
+    """All instructions. ``input_bits``: fractional bits of inputs.
+
+    ``relieved``: names values that ``limits`` has since the call, because of what overflowed; lowering goes on from the
+    first of them. Raises what rules raise, an ``OverflowsError`` where nothing is named.
+    """
     work = Lowering(terms, frac, limits, input_bits, spreads)
     for value in terms.graph.inputs:
         box = boxes[value.name]
@@ -305,15 +338,20 @@ def lower(
         work.term = Term("input", (), value.name, {}, value.name)
         work.check(made.most, bits)
         work.values[value.name] = Held(value.name, bits, made)
-    for term in terms.terms:
-        work.term = term
-        rule = rules.get(term.op)
-        if rule is None:
-            raise work.refuse("is not run by multi-party computation", "leave this node out of the model")
-        held = rule(work, term)
-        if term.output in limits:
-            held = _clipped(work, held, *limits[term.output])
-        work.values[term.output] = held
+    places = {term.output: place for place, term in enumerate(terms.terms)}
+    marks: list[Callable[[], None]] = []
+    while len(marks) < len(terms.terms):
+        place = len(marks)
+        marks.append(work.marked())
+        try:
+            _lowered(work, terms.terms[place], rules)
+        except OverflowsError as error:
+            clipped = relieved(error)
+            if not clipped:
+                raise
+            place = min(place, *(places[name] for name in clipped))
+            marks[place]()
+            del marks[place:]
     work.term = Term("output", (), "output", {}, "output")
     for name in outputs:
         held = work.plain(name)
@@ -321,6 +359,17 @@ def lower(
             held = work.emit("times", (held.name,), held.frac, held.range, factor=held.factor, by=1)
         work.values[name] = held
     return work
+
+
+def _lowered(work: Lowering, term: Term, rules: Mapping[str, Rule]) -> None:
+    work.term = term
+    rule = rules.get(term.op)
+    if rule is None:
+        raise work.refuse("is not run by multi-party computation", "leave this node out of the model")
+    held = rule(work, term)
+    if term.output in work.limits:
+        held = _clipped(work, held, *work.limits[term.output])
+    work.values[term.output] = held
 
 
 def _clipped(work: Lowering, held: Held, low: float, high: float) -> Held:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import ceil, log2
 
 import numpy as np
@@ -22,9 +23,9 @@ __all__ = [
     "MARGIN",
     "Ball",
     "Box",
+    "ConstantProduct",
     "Range",
     "bits_of",
-    "constant_product",
     "mapped",
     "secret_product",
     "widened",
@@ -135,26 +136,47 @@ def mapped(r: Range, image: Callable[[FloatArray], FloatArray], slope: float) ->
     return Range(low, high, np.minimum(slope * r.error, high - low))
 
 
-def constant_product(
-    x: Range, weights: FloatArray, product: Bilinear, rounding: float, last_axis: bool = False
-) -> Range:
-    """``product(x, weights)``, whose weights were each rounded by at most ``rounding``.
+@dataclass(frozen=True, eq=False)
+class ConstantProduct:
+    """``product(x, weights)``, bilinear, whose weights are yet to be rounded.
 
     ``last_axis``: it is a matrix product with the last axis of x, so that a ball can be used.
     """
-    size = np.abs(weights) + rounding
-    centre, radius = (x.low + x.high) / 2, (x.high - x.low) / 2
-    middle = product(centre, weights)
-    lost = product(x.magnitude, np.full_like(weights, rounding)) if rounding else np.zeros_like(middle)
-    away = product(radius, size) + lost
-    low, high = middle - away, middle + away
-    if last_axis and x.ball is not None:
-        middle = product(np.broadcast_to(x.ball.centre, x.low.shape), weights)
-        steep = x.ball.scale[..., None] * weights
-        slack = product(np.full_like(x.low, x.ball.slack), size)
-        reach = x.ball.radius * np.linalg.norm(steep, axis=-2) + lost + slack
-        low, high = np.maximum(low, middle - reach), np.minimum(high, middle + reach)
-    return _rounded(low, high, product(x.error, size) + lost)
+
+    x: Range
+    weights: FloatArray
+    product: Bilinear
+    last_axis: bool = False
+
+    @cached_property
+    def most(self) -> float:
+        """Of its magnitude, with weights as they are."""
+        low, high, _ = self._ends(0.0)
+        return _rounded(low, high, np.zeros(())).most
+
+    def rounded(self, rounding: float) -> Range:
+        """With weights that were each rounded by at most ``rounding``."""
+        low, high, lost = self._ends(rounding)
+        return _rounded(low, high, self.product(self.x.error, np.abs(self.weights) + rounding) + lost)
+
+    @cached_property
+    def _middle(self) -> FloatArray:
+        return self.product((self.x.low + self.x.high) / 2, self.weights)
+
+    def _ends(self, rounding: float) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """The interval, and by how much rounding moves the product."""
+        x, weights, product, middle = self.x, self.weights, self.product, self._middle
+        size = np.abs(weights) + rounding
+        lost = product(x.magnitude, np.full_like(weights, rounding)) if rounding else np.zeros_like(middle)
+        away = product((x.high - x.low) / 2, size) + lost
+        low, high = middle - away, middle + away
+        if self.last_axis and x.ball is not None:
+            centre = product(np.broadcast_to(x.ball.centre, x.low.shape), weights)
+            steep = x.ball.scale[..., None] * weights
+            slack = product(np.full_like(x.low, x.ball.slack), size)
+            reach = x.ball.radius * np.linalg.norm(steep, axis=-2) + lost + slack
+            low, high = np.maximum(low, centre - reach), np.minimum(high, centre + reach)
+        return low, high, lost
 
 
 def secret_product(x: Range, y: Range, product: Bilinear) -> Range:

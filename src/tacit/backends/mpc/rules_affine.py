@@ -13,9 +13,9 @@ from tacit.backends.mpc.patterns import Term
 from tacit.backends.mpc.ranges import (
     Ball,
     Bilinear,
+    ConstantProduct,
     FloatArray,
     Range,
-    constant_product,
     secret_product,
     widened,
 )
@@ -166,7 +166,7 @@ def weighted(
     """
     weights = np.asarray(work.constant(constant), dtype=np.float64)
     is_whole = bool((weights == np.rint(weights)).all()) and float(np.abs(weights).max(initial=0.0)) < 2**20
-    bare = constant_product(x.range, weights, meaning, 0.0, last_axis)
+    bare = ConstantProduct(x.range, weights, meaning, last_axis)
     bits = work.weight_bits(
         weights * x.factor, bare.most, reach * x.range.most / x.factor, x.frac, is_whole and x.factor == 1.0
     )
@@ -174,7 +174,7 @@ def weighted(
         bits = work.frac - x.frac
     name = work.weight(weights * x.factor, bits, constant)
     rounding = 0.0 if is_whole and x.factor == 1.0 else 2.0 ** -(bits + 1) / x.factor
-    made = constant_product(x.range, weights, meaning, rounding, last_axis)
+    made = bare.rounded(rounding)
     frac = x.frac + bits
     cut = max(0, frac - work.frac) if bits else 0
     if x.frac > work.frac and not bits:
