@@ -9,6 +9,7 @@ import signal
 import pytest
 
 from tacit.errors import PeerError, PeerTimeoutError
+from tacit.net.channel import Limits
 from tacit.runtime.local import Parties
 from tests.patience import SOON_S
 from tests.runtime.doomed import ROUNDS
@@ -31,7 +32,10 @@ def test_all_others_name_who_is_gone(
 ) -> None:
     note = tmp_path / "time"
     for _ in range(TRIES):
-        with contextlib.suppress(PeerTimeoutError), Parties.start(DOOMED, variant=variant) as parties:
+        with (
+            contextlib.suppress(PeerTimeoutError),
+            Parties.start(DOOMED, variant=variant, limits=Limits()) as parties,
+        ):
             victim = parties.names[index]
             with pytest.raises(PeerError) as caught:
                 parties.call("doomed", index=index, at=at, kind=int(kind), note=str(note))

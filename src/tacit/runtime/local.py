@@ -34,6 +34,8 @@ from tacit.runtime.report import Report
 
 __all__ = ["Parties", "plan_of"]
 
+LOCAL = Limits(silence_s=6.0)
+"""Parties of one machine share its load, which must not make one look dead. A process that ended is known at once."""
 START_S = 120.0
 """For a process to start, make its identity and join."""
 LAST_WORDS_S = 10.0
@@ -77,6 +79,7 @@ class Parties:
 
         ``script``: ``module:callable``; each party calls it with its engine and ``program``, and keeps what it gives.
         ``reveals``: names of the openings that the engine may make. ``threads``: of each party's kernels.
+        ``limits``: by default `LOCAL`, whose silence is longer than that of parties on machines of their own.
         ``hosts`` and ``prefixes``: where each listens, and what its command begins with (a network namespace).
         Raises ``PeerError`` where the parties do not come together.
         """
@@ -92,7 +95,7 @@ class Parties:
             parties._folder = tempfile.mkdtemp(prefix="tacit-parties-")
             for place, name in enumerate(chosen):
                 parties._start(name, commands[place], threads)
-            parties._join(script, program, tuple(reveals), limits or Limits(), places)
+            parties._join(script, program, tuple(reveals), limits or LOCAL, places)
         except BaseException:
             parties.close()
             raise

@@ -40,6 +40,8 @@ from tacit.runtime.record import Record, records
 
 __all__ = ["RESUME_S", "Running", "Tell", "World"]
 
+MOST_CUTS = 8
+"""Sessions of a job in a row that may be cut off without getting any further; then the job has failed."""
 RESUME_S = 600.0
 """How long a job that was cut off waits for all its parties."""
 NONCE_BYTES = 32
@@ -74,6 +76,9 @@ class Held:
     since: float = 0.0
     error: dict[str, Any] | None = None
     receipt: dict[str, Any] | None = None
+    cuts: int = 0
+    """Sessions in a row that were cut off before a later position than ``furthest``."""
+    furthest: int = -1
 
     def facts(self) -> dict[str, Any]:
         return {
@@ -287,7 +292,9 @@ class Running:
         is_cut = isinstance(error, PeerError) and not isinstance(
             error, PeerMisbehavedError | PeerIncompatibleError | TlsError
         )
-        if not is_cut or not held.record.job.every:
+        held.cuts = held.cuts + 1 if held.position <= held.furthest else 1
+        held.furthest = max(held.furthest, held.position)
+        if not is_cut or not held.record.job.every or held.cuts > MOST_CUTS:
             self.settle(held, "failed", facts_of(error))
             return
         with self.changed:
