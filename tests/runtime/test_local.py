@@ -7,6 +7,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -121,3 +122,33 @@ parties.call("turns", [[__import__("numpy").zeros(3, dtype="uint64")]] * 3, time
         process.kill()
         process.wait(PATIENCE_S)
     until(lambda: all(map(is_gone, children)))
+
+
+def test_an_answer_of_a_call_that_was_left_is_never_that_of_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Parties.start(ACTOR, variant=SWAPPING) as parties:
+        processes = list(parties.processes.values())
+        parties.prepare({"w": words(0)})
+
+        def pressed(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(parties, "_gather", pressed)
+            with pytest.raises(KeyboardInterrupt):
+                parties.predict({"x": words(1)})
+        with pytest.raises(PeerError, match="left before its end"):
+            parties.predict({"x": words(2)})
+        assert all(map(is_gone, processes))
+
+
+def test_calls_of_several_threads_get_their_own_answers() -> None:
+    with Parties.start(ACTOR, variant=SWAPPING) as parties:
+        parties.prepare({"w": words(0)})
+        with ThreadPoolExecutor(4) as threads:
+            found = list(threads.map(lambda x: parties.predict({"x": words(x)})["x"].tolist(), range(12)))
+    assert found == [[x] for x in range(12)]
+
+
+def test_parties_are_out_of_reach_of_the_terminal() -> None:
+    with Parties.start(ACTOR, variant=SWAPPING) as parties:
+        assert all(os.getpgid(each) != os.getpgid(0) for each in parties.processes.values())

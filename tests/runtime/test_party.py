@@ -5,12 +5,13 @@ from __future__ import annotations
 import pathlib
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 
 from tacit.errors import DataError, InvalidParameterError, MalformedMessageError, TacitError
 from tacit.runtime.job import Job, load_job
-from tacit.runtime.party import load_party
+from tacit.runtime.party import create, load_party
 from tests.runtime import organisations
 
 
@@ -26,11 +27,14 @@ def test_what_is_made_can_be_read(tmp_path: pathlib.Path) -> None:
     assert len(clinic.rules) == 1 and clinic.rules[0].plans == ("ANY",)
 
 
+@pytest.mark.parametrize("port", [0, 65535, 99999])
+def test_nothing_is_made_for_a_port_that_is_none(tmp_path: pathlib.Path, port: int) -> None:
+    with pytest.raises(InvalidParameterError, match="port"):
+        create("bank", tmp_path, now=datetime.now(UTC), port=port)
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_identity_is_not_made_twice(tmp_path: pathlib.Path) -> None:
-    from datetime import UTC, datetime
-
-    from tacit.runtime.party import create
-
     create("bank", tmp_path, now=datetime.now(UTC))
     before = (tmp_path / "bank.key").read_bytes()
     with pytest.raises(InvalidParameterError, match="is there already"):

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from tacit.backends.answer import Answer, Report
 from tacit.backends.mpc.backend import COPIES, WORD_BYTES, MpcCompiled
 from tacit.backends.mpc.executor import decode_output, encode_inputs
-from tacit.errors import PeerError, PlanCheckError, UsageError
+from tacit.errors import PlanCheckError, UsageError
 from tacit.ir.graph import Graph
 from tacit.ir.interpret import bind_inputs, interpret
 from tacit.planner.plan import Plan
@@ -87,7 +87,7 @@ class SharedModel:
             start = time.perf_counter()
             try:
                 opened = self._parties.predict(piece)
-            except PeerError:
+            except BaseException:
                 self.close()
                 raise
             spent = time.perf_counter() - start

@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import asdict
@@ -60,6 +61,7 @@ class Parties:
         self._lives: list[int] = []
         self._failure: PeerError | None = None
         self._folder = ""
+        self._turn = threading.RLock()
 
     @classmethod
     def start(
@@ -182,26 +184,46 @@ class Parties:
         arrays: Sequence[Sequence[Words]],
         timeout_s: float | None,
     ) -> list[Message]:
-        if self._failure is not None:
-            raise again(self._failure)
-        if not self._ends:
-            raise InvalidParameterError("the parties have ended", hint="start them again")
-        if len(arrays) != len(self.names):
-            raise InvalidParameterError(f"there are {len(self.names)} parties. Got arrays for {len(arrays)}.")
-        for place, own in enumerate(arrays):
-            end = self._ends[place]
-            # Why one is gone is found below, in the words of the others; who takes nothing is waited for no longer.
-            end.settimeout(_TRANSFER_S)
+        # One call at a time: answers carry no number of the call that they belong to.
+        with self._turn:
+            if self._failure is not None:
+                raise again(self._failure)
+            if not self._ends:
+                raise InvalidParameterError("the parties have ended", hint="start them again")
+            if len(arrays) != len(self.names):
+                raise InvalidParameterError(
+                    f"there are {len(self.names)} parties. Got arrays for {len(arrays)}."
+                )
             try:
-                send(end, "call", facts if isinstance(facts, Mapping) else facts[place], own)
-            except OSError:
-                with contextlib.suppress(OSError):
-                    end.shutdown(socket.SHUT_WR)
-            finally:
-                end.settimeout(None)
-        done = self._gather("done", timeout_s)
-        self.reports = tuple(Report(**message.facts["report"]) for message in done)
-        return done
+                for place, own in enumerate(arrays):
+                    end = self._ends[place]
+                    # Why one is gone is found below, in the words of the others; who takes nothing is waited for
+                    # no longer.
+                    end.settimeout(_TRANSFER_S)
+                    try:
+                        send(end, "call", facts if isinstance(facts, Mapping) else facts[place], own)
+                    except OSError:
+                        with contextlib.suppress(OSError):
+                            end.shutdown(socket.SHUT_WR)
+                    finally:
+                        end.settimeout(None)
+                done = self._gather("done", timeout_s)
+                self.reports = tuple(Report(**message.facts["report"]) for message in done)
+            except BaseException:
+                # What the parties still answer must never be taken for the answer of a later call.
+                self._cut_off()
+                raise
+            return done
+
+    def _cut_off(self) -> None:
+        """Kills parties whose call was left before its end (Ctrl-C, too little memory)."""
+        if self._failure is None:
+            self._failure = party_error(
+                PeerError, "", "the parties ended: a call was left before its end", hint="start them again"
+            )
+        for process in self._processes:
+            process.kill()
+        self.close()
 
     def _start(self, name: str, prefix: Sequence[str], threads: int) -> None:
         here, there = socket.socketpair()
@@ -224,6 +246,8 @@ class Parties:
                     stdout=subprocess.DEVNULL,
                     env=environment,
                     pass_fds=(there.fileno(), watched),
+                    # Ctrl-C in a terminal is for the one who started it, also before the child can ignore it.
+                    process_group=0,
                 )
             )
         except OSError as error:

@@ -128,6 +128,11 @@ def load_party(path: Path) -> Organisation:
 def create(name: str, folder: Path, *, now: datetime.datetime, port: int = DEFAULT_PORT) -> Organisation:
     """Makes an identity and a template: ``NAME.toml``, ``NAME.pem`` and ``NAME.key``. Nothing is overwritten."""
     checked_name(name)
+    if not 0 < port < _LARGEST_PORT:
+        raise InvalidParameterError(
+            f"the 'port' parameter must be from 1 to {_LARGEST_PORT - 1}. Got {port} instead.",
+            hint="sessions use the next port",
+        )
     certificate, key = new_identity(name, now=now)
     content = {
         folder / f"{name}.key": (key, 0o600),

@@ -92,7 +92,12 @@ class Record:
         path = self.folder / "outcome.json"
         if not path.exists():
             return None
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            raise DataError(
+                f"`{path}` is damaged, or of another version of Tacit", hint="move its folder away"
+            ) from None
         return found
 
 

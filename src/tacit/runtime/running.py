@@ -19,6 +19,7 @@ from tacit.backends.mpc.steps import Words
 from tacit.errors import (
     AccessDeniedError,
     BusyError,
+    DataError,
     InvalidParameterError,
     MalformedMessageError,
     NotServedError,
@@ -137,7 +138,14 @@ class Running:
         with self.changed:
             held.state, held.error = state, error
             outcome = {"state": state, "error": error, "receipt": held.receipt}
-            held.record.end(outcome, held.record.vault(self.organisation))
+            try:
+                held.record.end(outcome, held.record.vault(self.organisation))
+            except DataError as problem:
+                # It ended here all the same; a party that is started again takes it for one that was cut off.
+                self.world.tell(
+                    "ended, but that is not on the disk",
+                    {"job": held.record.job.id, "error": facts_of(problem)},
+                )
             self.changed.notify_all()
         self.world.tell(state, {"job": held.record.job.id, "error": error})
 
